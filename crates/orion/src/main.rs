@@ -1,0 +1,2 @@
+//! The `orion` program.
+fn main() {}
