@@ -1,1 +1,15 @@
-//! Placeholder opening; replaced by the first commit of this crate.
+//! CPU kernels for language models, over plain slices: packed weight matrices and their products, attention,
+//! norms and elementwise mathematics. Every kernel has a portable variant that is the truth and faster ones
+//! per instruction set, chosen once by [`Isa::detect`]. Knows no graph, no file format and no model.
+
+pub mod format;
+pub mod isa;
+pub mod matmul;
+pub mod memory;
+pub mod pool;
+
+pub use format::WeightFormat;
+pub use isa::Isa;
+pub use matmul::{MatrixSource, PackError, PackedMatrix, Scratch, matmul};
+pub use memory::{MappedFile, PageBuffer};
+pub use pool::Pool;

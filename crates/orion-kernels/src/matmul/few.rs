@@ -1,0 +1,55 @@
+//! Products of a few rows: every weight is read once, and memory is the limit. Threads take contiguous groups, cut
+//! by bytes.
+
+use std::ops::Range;
+
+use super::{FEW, GROUP_ROWS, PackedMatrix, Tile};
+use crate::pool::{DisjointMut, Pool};
+
+pub(super) fn few(
+    pool: &Pool,
+    x: &[f32],
+    m: usize,
+    matrices: &[&PackedMatrix],
+    outputs: &mut [&mut [f32]],
+) {
+    debug_assert!(m <= FEW);
+    let outputs: Vec<_> = outputs.iter_mut().map(|output| DisjointMut::new(output)).collect();
+    let total = matrices.iter().map(|matrix| matrix.groups() * matrix.group_bytes()).sum();
+    pool.run(|thread| {
+        let mut tile = Tile::default();
+        let mut first = 0;
+        for (matrix, output) in matrices.iter().zip(&outputs) {
+            for group in share(matrix, first, total, pool.threads(), thread) {
+                matrix.few(pool.isa(), group, x, m, &mut tile);
+                let rows = group * GROUP_ROWS..((group + 1) * GROUP_ROWS).min(matrix.rows());
+                for (i, sums) in tile.iter().enumerate().take(m) {
+                    let start = i * matrix.rows();
+                    // SAFETY: every group belongs to one thread, and groups own disjoint rows of the output.
+                    let out = unsafe { output.slice(start + rows.start..start + rows.end) };
+                    out.copy_from_slice(&sums[..rows.len()]);
+                }
+            }
+            first += matrix.groups() * matrix.group_bytes();
+        }
+    });
+}
+
+/// The groups of `matrix` whose first byte falls into the thread's share of all bytes; the matrix starts at byte
+/// `first` of the `total`.
+fn share(
+    matrix: &PackedMatrix,
+    first: usize,
+    total: usize,
+    threads: usize,
+    thread: usize,
+) -> Range<usize> {
+    let group_at = |byte: u128| {
+        let inside = byte.saturating_sub(first as u128);
+        let group = inside.div_ceil(matrix.group_bytes().max(1) as u128);
+        group.min(matrix.groups() as u128) as usize
+    };
+    let cut = |thread: usize| total as u128 * thread as u128 / threads as u128;
+    let end = if thread + 1 == threads { matrix.groups() } else { group_at(cut(thread + 1)) };
+    group_at(cut(thread))..end
+}

@@ -1,0 +1,200 @@
+//! Products of many rows: blocked so that arithmetic is the limit.
+//!
+//! `x` is packed once into blocks of a few rows (`[k][rows]`). For every stretch of [`DEPTH`] columns, a thread widens
+//! a panel of weights into its L1 cache and runs the tile kernel down all blocks of `x`; the stretch of `x` stays in
+//! its L2 cache.
+
+mod portable;
+
+use std::ops::Range;
+
+use super::{GROUP_ROWS, PackedMatrix, Scratch};
+use crate::{
+    isa::Isa,
+    memory::PageBuffer,
+    pool::{DisjointMut, Pool, split},
+};
+
+/// Columns per pass, even: a panel of 32 rows is then 32 KiB.
+const DEPTH: usize = 256;
+/// Groups that the widest panel holds.
+const MAX_PANEL_GROUPS: usize = 4;
+
+/// A variant's innermost loop.
+#[derive(Clone, Copy)]
+struct TileKernel {
+    /// Most rows of `x` in a tile.
+    rows: usize,
+    /// Groups of weights in a tile.
+    groups: usize,
+    run: TileFn,
+}
+
+/// Multiplies `x` `[k][rows]` with `panel` `[k][groups * 16]` into `out`, adding to it when `accumulate`.
+///
+/// Safety: the CPU has the variant's instructions, and `out` describes memory that only this call touches.
+type TileFn = unsafe fn(x: &[f32], panel: &[f32], rows: usize, out: TileOutput, accumulate: bool);
+
+/// Where a tile goes: rows `stride` apart, of which `lanes` values are the tile's.
+#[derive(Clone, Copy)]
+struct TileOutput {
+    start: *mut f32,
+    stride: usize,
+    lanes: usize,
+}
+
+impl TileKernel {
+    fn of(isa: Isa) -> Self {
+        let _ = isa;
+        portable::KERNEL
+    }
+}
+
+/// How the product is cut into blocks of `x` and panels of weights.
+struct Plan<'a> {
+    kernel: TileKernel,
+    isa: Isa,
+    m: usize,
+    columns: usize,
+    blocks: usize,
+    matrices: &'a [&'a PackedMatrix],
+}
+
+impl Plan<'_> {
+    fn panels(&self, matrix: &PackedMatrix) -> usize {
+        matrix.groups().div_ceil(self.kernel.groups)
+    }
+
+    fn block(&self, block: usize) -> Range<usize> {
+        split(self.m, self.blocks, block)
+    }
+
+    /// Where in the packed `x` the stretch of columns `depth` of a block lies.
+    fn packed(&self, block: &Range<usize>, depth: &Range<usize>) -> Range<usize> {
+        let start = self.m * depth.start + block.start * depth.len();
+        start..start + block.len() * depth.len()
+    }
+
+    fn stretches(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let columns = self.columns;
+        (0..columns).step_by(DEPTH).map(move |start| start..(start + DEPTH).min(columns))
+    }
+}
+
+pub(super) fn gemm(
+    pool: &Pool,
+    scratch: &mut Scratch,
+    x: &[f32],
+    m: usize,
+    matrices: &[&PackedMatrix],
+    outputs: &mut [&mut [f32]],
+) {
+    let columns = x.len() / m;
+    if columns == 0 {
+        for output in outputs {
+            output.fill(0.0);
+        }
+        return;
+    }
+    let kernel = TileKernel::of(pool.isa());
+    let blocks = m.div_ceil(kernel.rows);
+    let plan = Plan { kernel, isa: pool.isa(), m, columns, blocks, matrices };
+
+    let packed = grow(&mut scratch.activations, x.len());
+    let packed_parts = DisjointMut::new(&mut packed[..x.len()]);
+    pool.run(|thread| {
+        for block in split(blocks, pool.threads(), thread) {
+            let block = plan.block(block);
+            for depth in plan.stretches() {
+                // SAFETY: every block belongs to one thread, and its stretches do not overlap.
+                let out = unsafe { packed_parts.slice(plan.packed(&block, &depth)) };
+                pack_block(&x[block.start * columns..block.end * columns], columns, &depth, out);
+            }
+        }
+    });
+    let packed = &packed[..x.len()];
+
+    let panel_len = DEPTH * MAX_PANEL_GROUPS * GROUP_ROWS;
+    let panels = DisjointMut::new(grow(&mut scratch.panels, pool.threads() * panel_len));
+    let outputs: Vec<_> = outputs.iter_mut().map(|output| DisjointMut::new(output)).collect();
+    let tasks = matrices.iter().map(|matrix| plan.panels(matrix) * blocks).sum();
+    pool.run(|thread| {
+        // SAFETY: every thread has its own panel.
+        let panel = unsafe { panels.slice(thread * panel_len..(thread + 1) * panel_len) };
+        let tasks = split(tasks, pool.threads(), thread);
+        for depth in plan.stretches() {
+            let mut first = 0;
+            for (matrix, output) in plan.matrices.iter().zip(&outputs) {
+                let last = first + plan.panels(matrix) * blocks;
+                let own =
+                    tasks.start.clamp(first, last) - first..tasks.end.clamp(first, last) - first;
+                first = last;
+                plan.multiply(matrix, &own, &depth, packed, panel, output);
+            }
+        }
+    });
+}
+
+impl Plan<'_> {
+    /// Does the tasks `own` (panel-major, one per block of `x`) of one matrix for one stretch of columns.
+    fn multiply(
+        &self,
+        matrix: &PackedMatrix,
+        own: &Range<usize>,
+        depth: &Range<usize>,
+        packed: &[f32],
+        panel: &mut [f32],
+        output: &DisjointMut<'_, f32>,
+    ) {
+        let TileKernel { groups, run, .. } = self.kernel;
+        let width = groups * GROUP_ROWS;
+        let panel = &mut panel[..depth.len() * width];
+        let mut task = own.start;
+        while task < own.end {
+            let index = task / self.blocks;
+            let end = own.end.min((index + 1) * self.blocks);
+            let first = index * groups;
+            for group in first..(first + groups).min(matrix.groups()) {
+                let panel = &mut panel[(group - first) * GROUP_ROWS..];
+                matrix.widen(self.isa, group, depth.clone(), panel, width);
+            }
+            let row = first * GROUP_ROWS;
+            for block in task % self.blocks..task % self.blocks + (end - task) {
+                let block = self.block(block);
+                let out = TileOutput {
+                    start: output.at(block.start * matrix.rows() + row),
+                    stride: matrix.rows(),
+                    lanes: width.min(matrix.rows() - row),
+                };
+                let x = &packed[self.packed(&block, depth)];
+                // SAFETY: the kernel was chosen by the pool's `Isa`; every task, i.e. every block of rows and panel of
+                // columns of an output, belongs to one thread.
+                unsafe { run(x, panel, block.len(), out, depth.start > 0) };
+            }
+            task = end;
+        }
+    }
+}
+
+/// `out[k][row] = x[row][depth.start + k]`.
+fn pack_block(x: &[f32], columns: usize, depth: &Range<usize>, out: &mut [f32]) {
+    let rows = x.len() / columns;
+    for (row, x) in x.chunks_exact(columns).enumerate() {
+        for (out, value) in out.chunks_exact_mut(rows).zip(&x[depth.clone()]) {
+            out[row] = *value;
+        }
+    }
+}
+
+/// At least `len` values of a buffer that is kept.
+fn grow(buffer: &mut Option<PageBuffer>, len: usize) -> &mut [f32] {
+    let bytes = len * size_of::<f32>();
+    if buffer.as_ref().is_none_or(|buffer| buffer.len() < bytes) {
+        *buffer = None;
+        match PageBuffer::zeroed(bytes) {
+            Ok(pages) => *buffer = Some(pages),
+            Err(error) => panic!("cannot allocate {bytes} bytes for a product: {error}"),
+        }
+    }
+    buffer.as_mut().map_or(&mut [], PageBuffer::as_mut_slice)
+}

@@ -1,0 +1,218 @@
+//! One suite for every variant: products against sums in f64.
+
+use super::*;
+use crate::{format, format::WeightFormat, isa::Isa};
+
+/// Numbers in [-1, 1) from a linear congruential generator, exactly representable in bf16.
+pub(super) fn numbers(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as f32 / (1u64 << 30) as f32 - 1.0
+    };
+    (0..len).map(|_| half::bf16::from_f32(next()).to_f32()).collect()
+}
+
+pub(super) fn pack(pool: &Pool, format: WeightFormat, rows: usize, w: &[f32]) -> PackedMatrix {
+    let columns = w.len() / rows;
+    let mut bytes = vec![0; rows * format.row_bytes(columns).unwrap()];
+    format::encode(format, w, &mut bytes);
+    let source = MatrixSource {
+        format,
+        rows,
+        columns,
+        bytes: &bytes,
+        transposed: false,
+        row_order: None,
+        release: None,
+    };
+    PackedMatrix::pack(pool, format, &source).unwrap()
+}
+
+/// `x · Wᵀ` and the sum of the terms' magnitudes, in f64.
+fn reference(x: &[f32], w: &[f32], columns: usize) -> Vec<(f64, f64)> {
+    let mut out = Vec::new();
+    for x in x.chunks_exact(columns) {
+        for w in w.chunks_exact(columns) {
+            let terms = x.iter().zip(w).map(|(&x, &w)| f64::from(x) * f64::from(w));
+            out.push(terms.fold((0.0, 0.0), |(sum, size), term| (sum + term, size + term.abs())));
+        }
+    }
+    out
+}
+
+const DENSE: [WeightFormat; 3] = [WeightFormat::F32, WeightFormat::F16, WeightFormat::BF16];
+
+fn check(pool: &Pool, format: WeightFormat, m: usize, shapes: &[usize], columns: usize) {
+    let x = numbers(7, m * columns);
+    let weights: Vec<_> = shapes.iter().map(|&rows| numbers(rows as u64, rows * columns)).collect();
+    let packed: Vec<_> =
+        weights.iter().zip(shapes).map(|(w, &rows)| pack(pool, format, rows, w)).collect();
+    let mut outputs: Vec<_> = shapes.iter().map(|rows| vec![f32::NAN; m * rows]).collect();
+    let mut slices: Vec<_> = outputs.iter_mut().map(Vec::as_mut_slice).collect();
+    matmul(pool, &mut Scratch::new(), &x, m, &packed.iter().collect::<Vec<_>>(), &mut slices);
+    for (w, output) in weights.iter().zip(&outputs) {
+        for (index, (&got, (want, size))) in
+            output.iter().zip(reference(&x, w, columns)).enumerate()
+        {
+            let error = (f64::from(got) - want).abs();
+            assert!(
+                error <= 4e-7 * (columns as f64).sqrt() * size.max(1e-3),
+                "{:?} {format:?} m={m} columns={columns} at {index}: {got} for {want}",
+                pool.isa(),
+            );
+        }
+    }
+}
+
+#[test]
+fn every_variant_agrees_with_f64_sums_for_odd_shapes() {
+    for isa in Isa::available() {
+        let pool = Pool::new(3, isa);
+        for format in DENSE {
+            for m in (1..=10).chain([12, 13, 17, 25, 64]) {
+                check(&pool, format, m, &[37, 1, 16], 83);
+            }
+            for columns in [1, 2, 15, 16, 64, 257, 512, 770] {
+                check(&pool, format, 1, &[50], columns);
+                check(&pool, format, 3, &[50], columns);
+                check(&pool, format, 26, &[50], columns);
+            }
+        }
+    }
+}
+
+#[test]
+fn not_a_number_and_infinity_reach_exactly_their_outputs() {
+    for isa in Isa::available() {
+        let pool = Pool::new(2, isa);
+        for format in DENSE {
+            for m in [1, 3, 20] {
+                let (rows, columns) = (21, 34);
+                let mut w = numbers(1, rows * columns);
+                w[5 * columns + 33] = f32::NAN;
+                w[20 * columns] = f32::INFINITY;
+                let packed = pack(&pool, format, rows, &w);
+                let mut y = vec![0.0; m * rows];
+                matmul(
+                    &pool,
+                    &mut Scratch::new(),
+                    &vec![1.0; m * columns],
+                    m,
+                    &[&packed],
+                    &mut [&mut y],
+                );
+                for y in y.chunks_exact(rows) {
+                    for (row, value) in y.iter().enumerate() {
+                        assert_eq!(value.is_nan(), row == 5, "{isa:?} {format:?} row {row}");
+                        assert_eq!(
+                            *value == f32::INFINITY,
+                            row == 20,
+                            "{isa:?} {format:?} row {row}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_come_back_as_they_went_in() {
+    let pool = Pool::new(2, Isa::detect());
+    for format in DENSE {
+        for columns in [1, 2, 33, 64] {
+            let w = numbers(3, 18 * columns);
+            let packed = pack(&pool, format, 18, &w);
+            let mut row = vec![0.0; columns];
+            for index in [0, 15, 16, 17] {
+                packed.read_row(index, &mut row);
+                assert_eq!(row, w[index * columns..][..columns], "{format:?} row {index}");
+            }
+        }
+    }
+}
+
+#[test]
+fn transposed_reordered_and_converted_sources_pack_the_same_rows() {
+    let pool = Pool::new(2, Isa::portable());
+    let (rows, columns) = (19, 6);
+    let w = numbers(5, rows * columns);
+    for stored in DENSE {
+        let turned: Vec<_> =
+            (0..rows * columns).map(|i| w[i % rows * columns + i / rows]).collect();
+        let mut bytes = vec![0; stored.row_bytes(turned.len()).unwrap()];
+        format::encode(stored, &turned, &mut bytes);
+        let order = |row| rows - 1 - row;
+        for target in DENSE {
+            let source = MatrixSource {
+                format: stored,
+                rows,
+                columns,
+                bytes: &bytes,
+                transposed: true,
+                row_order: Some(&order),
+                release: None,
+            };
+            let packed = PackedMatrix::pack(&pool, target, &source).unwrap();
+            let mut row = vec![0.0; columns];
+            for index in 0..rows {
+                packed.read_row(index, &mut row);
+                assert_eq!(row, w[order(index) * columns..][..columns], "{stored:?} → {target:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_stored_byte_is_released() {
+    let pool = Pool::new(2, Isa::detect());
+    let (rows, columns) = (4096, 700);
+    let bytes = vec![0; rows * columns * 2];
+    let released = std::sync::Mutex::new(Vec::new());
+    let release = |range| released.lock().unwrap().push(range);
+    let source = MatrixSource {
+        format: WeightFormat::BF16,
+        rows,
+        columns,
+        bytes: &bytes,
+        transposed: false,
+        row_order: None,
+        release: Some(&release),
+    };
+    PackedMatrix::pack(&pool, WeightFormat::BF16, &source).unwrap();
+    let mut released = released.into_inner().unwrap();
+    assert_eq!(released.pop(), Some(0..bytes.len()), "the rest comes at the end");
+    assert!(released.len() >= 4, "slab by slab before that");
+}
+
+#[test]
+fn sources_that_do_not_fit_are_refused() {
+    let pool = Pool::new(1, Isa::portable());
+    let source = MatrixSource {
+        format: WeightFormat::F32,
+        rows: 2,
+        columns: 3,
+        bytes: &[0; 23],
+        transposed: false,
+        row_order: None,
+        release: None,
+    };
+    let message = |source: &MatrixSource<'_>| {
+        PackedMatrix::pack(&pool, WeightFormat::F32, source).err().unwrap().to_string()
+    };
+    assert_eq!(message(&source), "f32 [2, 3] takes 24 bytes, got 23");
+    let huge = MatrixSource { rows: usize::MAX, columns: 1 << 40, ..source };
+    assert!(matches!(
+        PackedMatrix::pack(&pool, WeightFormat::F32, &huge),
+        Err(PackError::PartialBlock { .. })
+    ));
+    let partial = MatrixSource { format: WeightFormat::Q8_0, columns: 33, ..source };
+    assert_eq!(message(&partial), "a row of 33 values is no whole number of q8_0 blocks of 32");
+    let turned = MatrixSource { format: WeightFormat::Q8_0, transposed: true, ..source };
+    assert!(message(&turned).contains("stored transposed"));
+    let wild = |_| 7;
+    let reordered = MatrixSource { bytes: &[0; 24], row_order: Some(&wild), ..source };
+    assert_eq!(message(&reordered), "the row order names row 7 of 2");
+}

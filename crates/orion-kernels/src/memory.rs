@@ -1,0 +1,320 @@
+//! Memory that streams well: zeroed huge pages for weights and arenas, and mapped files whose pages can be handed
+//! back. Reading weights through 4 KiB pages costs a third of the memory bandwidth.
+
+use std::{
+    fs::File,
+    io,
+    ops::Range,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+const HUGE_PAGE: usize = 2 << 20;
+/// Address space taken from the system at a time. Only touched huge pages take memory.
+const REGION: usize = 64 << 20;
+/// Every buffer starts on a cache line and on a boundary that suits all vector loads.
+const ALIGNMENT: usize = 128;
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+/// Types for which every bit pattern, zero included, is a value.
+pub trait Plain: sealed::Sealed + Copy {}
+
+macro_rules! plain {
+    ($($kind:ty),*) => { $(impl sealed::Sealed for $kind {} impl Plain for $kind {})* };
+}
+plain!(u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, half::f16, half::bf16);
+
+/// A zeroed buffer in huge pages where the system has them.
+///
+/// Buffers are cut one after another from shared regions of address space, so that many small matrices do not cost a
+/// huge page each; a region goes back to the system when its last buffer is dropped.
+pub struct PageBuffer {
+    region: Arc<Region>,
+    offset: usize,
+    len: usize,
+}
+
+impl PageBuffer {
+    /// `len` bytes of zeroes.
+    ///
+    /// # Errors
+    /// When the system refuses the memory.
+    pub fn zeroed(len: usize) -> io::Result<Self> {
+        // Weak, so that the list of one does not keep a region alive that nobody uses.
+        static OPEN: Mutex<(Weak<Region>, usize)> = Mutex::new((Weak::new(), 0));
+        let too_large = || io::Error::new(io::ErrorKind::OutOfMemory, "buffer length overflows");
+        let padded = len.checked_next_multiple_of(ALIGNMENT).ok_or_else(too_large)?;
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let (region, offset) = match open.0.upgrade() {
+            Some(region) if region.len - open.1 >= padded => (region, open.1),
+            _ => {
+                let len =
+                    padded.max(REGION).checked_next_multiple_of(HUGE_PAGE).ok_or_else(too_large)?;
+                (Arc::new(Region::map(len)?), 0)
+            }
+        };
+        *open = (Arc::downgrade(&region), offset + padded);
+        Ok(Self { region, offset, len })
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the buffer has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The bytes as values of `T`; a last incomplete value is left out.
+    pub fn as_slice<T: Plain>(&self) -> &[T] {
+        let (start, count) = self.typed::<T>();
+        // SAFETY: the range lies in the region, is aligned, initialised, and only this buffer covers it.
+        unsafe { std::slice::from_raw_parts(start, count) }
+    }
+
+    /// As [`PageBuffer::as_slice`], to write.
+    pub fn as_mut_slice<T: Plain>(&mut self) -> &mut [T] {
+        let (start, count) = self.typed::<T>();
+        // SAFETY: as in `as_slice`, and `self` is borrowed exclusively.
+        unsafe { std::slice::from_raw_parts_mut(start, count) }
+    }
+
+    fn typed<T: Plain>(&self) -> (*mut T, usize) {
+        const { assert!(align_of::<T>() <= ALIGNMENT) };
+        // SAFETY: `offset + len` is within the region by construction.
+        let start = unsafe { self.region.start.add(self.offset) };
+        (start.cast(), self.len / size_of::<T>())
+    }
+}
+
+/// One mapping. Dropping it unmaps.
+struct Region {
+    start: *mut u8,
+    len: usize,
+}
+
+// SAFETY: the region is plain memory; buffers cut from it never overlap and follow Rust's borrow rules themselves.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+#[cfg(unix)]
+impl Region {
+    fn map(len: usize) -> io::Result<Self> {
+        let spare = len
+            .checked_add(HUGE_PAGE)
+            .ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nobody's memory.
+        let raw = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                spare,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if raw == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let raw = raw.cast::<u8>();
+        let head = raw.align_offset(HUGE_PAGE);
+        // SAFETY: `head < HUGE_PAGE`, so the aligned range and both rests lie in the fresh mapping. The rests are
+        // unused; when unmapping or the advice fails, address space or speed is lost, never correctness.
+        let start = unsafe {
+            let start = raw.add(head);
+            if head > 0 {
+                libc::munmap(raw.cast(), head);
+            }
+            libc::munmap(start.add(len).cast(), HUGE_PAGE - head);
+            #[cfg(target_os = "linux")]
+            libc::madvise(start.cast(), len, libc::MADV_HUGEPAGE);
+            start
+        };
+        Ok(Self { start, len })
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and no buffer refers to it any more.
+        unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
+
+#[cfg(not(unix))]
+impl Region {
+    const fn layout(len: usize) -> Option<std::alloc::Layout> {
+        match std::alloc::Layout::from_size_align(len, HUGE_PAGE) {
+            Ok(layout) => Some(layout),
+            Err(_) => None,
+        }
+    }
+
+    fn map(len: usize) -> io::Result<Self> {
+        let refused = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let layout = Self::layout(len).ok_or_else(refused)?;
+        // SAFETY: regions are never empty.
+        let start = unsafe { std::alloc::alloc_zeroed(layout) };
+        if start.is_null() { Err(refused()) } else { Ok(Self { start, len }) }
+    }
+}
+
+#[cfg(not(unix))]
+impl Drop for Region {
+    fn drop(&mut self) {
+        if let Some(layout) = Self::layout(self.len) {
+            // SAFETY: allocated in `map` with this layout.
+            unsafe { std::alloc::dealloc(self.start, layout) };
+        }
+    }
+}
+
+/// A read-only memory-mapped file.
+///
+/// Another process that shortens the file while it is mapped makes reads of the missing part fatal (SIGBUS); that
+/// is the price of every mapped file.
+pub struct MappedFile {
+    map: memmap2::Mmap,
+}
+
+impl MappedFile {
+    /// Maps the file at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be opened or mapped.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        // SAFETY: the mapping is read-only and private to this type; see the type's remark on foreign changes.
+        let map = unsafe { memmap2::Mmap::map(&file)? };
+        Ok(Self { map })
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.map
+    }
+
+    /// Drops the resident pages that lie wholly in `range`; a later read brings them back from the file.
+    pub fn discard(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        {
+            let page = page_size();
+            let start = range.start.next_multiple_of(page);
+            // The file's last page is whole even when the file ends inside it.
+            let end =
+                if range.end >= self.map.len() { self.map.len() } else { range.end / page * page };
+            if start < end {
+                // SAFETY: the mapping is of a file and read-only, so dropped pages come back with the same bytes.
+                let advised = unsafe {
+                    self.map.unchecked_advise_range(
+                        memmap2::UncheckedAdvice::DontNeed,
+                        start,
+                        end - start,
+                    )
+                };
+                // Refused advice leaves the pages resident, which is allowed.
+                drop(advised);
+            }
+        }
+        #[cfg(not(unix))]
+        drop(range);
+    }
+
+    /// Asks the system to read `range` ahead.
+    pub fn prefetch(&self, range: Range<usize>) {
+        #[cfg(unix)]
+        {
+            let end = range.end.min(self.map.len());
+            if range.start < end {
+                // Only advice: a refusal costs time, not correctness.
+                drop(self.map.advise_range(
+                    memmap2::Advice::WillNeed,
+                    range.start,
+                    end - range.start,
+                ));
+            }
+        }
+        #[cfg(not(unix))]
+        drop(range);
+    }
+}
+
+#[cfg(unix)]
+fn page_size() -> usize {
+    // SAFETY: a query without arguments that matter.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}
+
+/// The largest resident memory that this process has had, in bytes; `None` where the system does not say.
+pub fn peak_resident_bytes() -> Option<u64> {
+    #[cfg(unix)]
+    {
+        let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: the pointer is to a whole `rusage`, which the call fills.
+        let usage = unsafe {
+            if libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) != 0 {
+                return None;
+            }
+            usage.assume_init()
+        };
+        // Linux counts KiB, Apple's systems bytes.
+        let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
+        u64::try_from(usage.ru_maxrss).ok()?.checked_mul(unit)
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn buffers_are_zeroed_aligned_and_disjoint() {
+        let mut first = PageBuffer::zeroed(1001).unwrap();
+        let mut second = PageBuffer::zeroed(3 << 20).unwrap();
+        assert!(first.as_slice::<u8>().iter().chain(second.as_slice()).all(|&byte| byte == 0));
+        first.as_mut_slice::<u8>().fill(1);
+        second.as_mut_slice::<f32>().fill(2.0);
+        assert!(first.as_slice::<u8>().iter().all(|&byte| byte == 1));
+        assert_eq!(second.as_slice::<f32>().len(), 3 << 18);
+        assert_eq!(second.as_slice::<u8>().as_ptr().align_offset(ALIGNMENT), 0);
+    }
+
+    #[test]
+    fn an_impossible_length_is_refused() {
+        assert!(PageBuffer::zeroed(usize::MAX - 5).is_err());
+        assert!(PageBuffer::zeroed(usize::MAX / 2).is_err());
+    }
+
+    #[test]
+    fn discarded_pages_read_the_same_again() {
+        let bytes: Vec<u8> = (0..100_000u32).map(|value| value as u8).collect();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&bytes).unwrap();
+        let mapped = MappedFile::open(file.path()).unwrap();
+        mapped.prefetch(0..bytes.len());
+        assert_eq!(mapped.bytes(), bytes);
+        mapped.discard(10..bytes.len());
+        mapped.discard(5..2);
+        assert_eq!(mapped.bytes(), bytes);
+    }
+
+    #[test]
+    fn peak_memory_is_at_least_what_was_touched() {
+        let mut buffer = PageBuffer::zeroed(8 << 20).unwrap();
+        buffer.as_mut_slice::<u8>().fill(1);
+        assert!(peak_resident_bytes().is_none_or(|bytes| bytes >= 8 << 20));
+    }
+}
