@@ -4,6 +4,7 @@
 
 pub mod format;
 pub mod isa;
+pub mod limits;
 pub mod matmul;
 pub mod memory;
 pub mod pool;

@@ -4,13 +4,13 @@
 //! a panel of weights into its L1 cache and runs the tile kernel down all blocks of `x`; the stretch of `x` stays in
 //! its L2 cache.
 
-mod portable;
+mod tile;
 
 use std::ops::Range;
 
 use super::{GROUP_ROWS, PackedMatrix, Scratch};
 use crate::{
-    isa::Isa,
+    isa::{Isa, Level},
     memory::PageBuffer,
     pool::{DisjointMut, Pool, split},
 };
@@ -18,7 +18,7 @@ use crate::{
 /// Columns per pass, even: a panel of 32 rows is then 32 KiB.
 const DEPTH: usize = 256;
 /// Groups that the widest panel holds.
-const MAX_PANEL_GROUPS: usize = 4;
+const MAX_PANEL_GROUPS: usize = 2;
 
 /// A variant's innermost loop.
 #[derive(Clone, Copy)]
@@ -45,8 +45,15 @@ struct TileOutput {
 
 impl TileKernel {
     fn of(isa: Isa) -> Self {
-        let _ = isa;
-        portable::KERNEL
+        match isa.level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => tile::AVX512,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => tile::AVX2,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => tile::NEON,
+            _ => tile::PORTABLE,
+        }
     }
 }
 

@@ -18,6 +18,7 @@
 mod dense;
 mod few;
 mod gemm;
+mod lanes;
 mod packed;
 
 pub use packed::{MatrixSource, PackError, PackedMatrix};

@@ -4,14 +4,18 @@
 //! (an odd last column alone), the operand of `vdpbf16ps`; both halves of such a pair widen to f32 with one shift or one
 //! mask. Weights are always widened exactly; sums are f32.
 
+mod columns;
 mod pack;
-mod portable;
 
 use std::ops::Range;
 
+use columns::{Bf16, F16, F32};
 pub(super) use pack::{pack_group, read_row};
 
-use super::{GROUP_ROWS, Tile};
+use super::{
+    Tile,
+    lanes::{Lanes, with_lanes},
+};
 use crate::{format::WeightFormat, isa::Isa};
 
 /// Whether this family has the format.
@@ -28,11 +32,10 @@ pub(super) fn few(
     m: usize,
     tile: &mut Tile,
 ) {
-    let columns = x.len() / m.max(1);
-    assert_eq!(x.len(), m * columns, "x is [m, columns]");
-    assert_eq!(Some(group.len() / GROUP_ROWS), format.row_bytes(columns), "a whole group");
-    let _ = isa;
-    portable::few(format, group, x, m, tile);
+    with_lanes!(
+        isa,
+        few_in(format: WeightFormat, group: &[u8], x: &[f32], m: usize, tile: &mut Tile)
+    );
 }
 
 /// Writes columns `range` of `group` as f32 to `panel[k * stride..][..16]`, `k` counted from the range's start, which
@@ -45,6 +48,52 @@ pub(super) fn widen(
     panel: &mut [f32],
     stride: usize,
 ) {
-    let _ = isa;
-    portable::widen(format, group, range, panel, stride);
+    with_lanes!(
+        isa,
+        widen_in(
+            format: WeightFormat,
+            group: &[u8],
+            range: Range<usize>,
+            panel: &mut [f32],
+            stride: usize,
+        )
+    );
+}
+
+/// Safety: as [`Lanes`].
+#[inline(always)]
+unsafe fn few_in<L: Lanes>(
+    format: WeightFormat,
+    group: &[u8],
+    x: &[f32],
+    m: usize,
+    tile: &mut Tile,
+) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        match format {
+            WeightFormat::F32 => columns::few::<L, F32>(group, x, m, tile),
+            WeightFormat::F16 => columns::few::<L, F16>(group, x, m, tile),
+            _ => columns::few::<L, Bf16>(group, x, m, tile),
+        }
+    }
+}
+
+/// Safety: as [`Lanes`].
+#[inline(always)]
+unsafe fn widen_in<L: Lanes>(
+    format: WeightFormat,
+    group: &[u8],
+    range: Range<usize>,
+    panel: &mut [f32],
+    stride: usize,
+) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        match format {
+            WeightFormat::F32 => columns::widen::<L, F32>(group, range, panel, stride),
+            WeightFormat::F16 => columns::widen::<L, F16>(group, range, panel, stride),
+            _ => columns::widen::<L, Bf16>(group, range, panel, stride),
+        }
+    }
 }

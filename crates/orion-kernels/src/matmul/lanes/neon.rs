@@ -1,0 +1,95 @@
+//! Sixteen lanes in four NEON registers.
+
+use std::arch::aarch64::{
+    float32x4_t, uint32x4_t, vaddq_f32, vandq_u32, vdupq_n_f32, vdupq_n_u32, vfmaq_f32, vld1_u16,
+    vld1q_f32, vld1q_u32, vreinterpretq_f32_u32, vshll_n_u16, vshlq_n_u32, vst1q_f32,
+};
+
+use super::Lanes;
+
+#[derive(Clone, Copy)]
+pub(in super::super) struct Neon([float32x4_t; 4]);
+
+/// bf16 bits in the low half of every 32 become f32.
+#[inline(always)]
+fn low_halves(bits: uint32x4_t) -> float32x4_t {
+    // SAFETY: every AArch64 CPU has NEON.
+    unsafe { vreinterpretq_f32_u32(vshlq_n_u32::<16>(bits)) }
+}
+
+// In all of these, SAFETY: every AArch64 CPU has NEON, and the pointers are valid by the trait's contract.
+impl Lanes for Neon {
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        // SAFETY: see the top of this block.
+        unsafe { Self([vdupq_n_f32(0.0); 4]) }
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        // SAFETY: see the top of this block.
+        unsafe { Self([vdupq_n_f32(value); 4]) }
+    }
+
+    #[inline(always)]
+    unsafe fn add_product(self, x: Self, w: Self) -> Self {
+        // SAFETY: see the top of this block.
+        Self(std::array::from_fn(|i| unsafe { vfmaq_f32(self.0[i], x.0[i], w.0[i]) }))
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        // SAFETY: see the top of this block.
+        Self(std::array::from_fn(|i| unsafe { vaddq_f32(self.0[i], other.0[i]) }))
+    }
+
+    #[inline(always)]
+    unsafe fn load_f32(from: *const u8) -> Self {
+        // SAFETY: see the top of this block.
+        Self(std::array::from_fn(|i| unsafe { vld1q_f32(from.add(16 * i).cast()) }))
+    }
+
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u8) -> Self {
+        // SAFETY: see the top of this block.
+        unsafe {
+            let halves = from.cast::<[[u8; 2]; 16]>().read_unaligned();
+            let values = halves.map(|bytes| half::f16::from_le_bytes(bytes).to_f32());
+            Self::load_f32(values.as_ptr().cast())
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u8) -> Self {
+        // SAFETY: see the top of this block.
+        Self(std::array::from_fn(|i| unsafe {
+            vreinterpretq_f32_u32(vshll_n_u16::<16>(vld1_u16(from.add(8 * i).cast())))
+        }))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16_pairs(from: *const u8) -> [Self; 2] {
+        // SAFETY: see the top of this block.
+        unsafe {
+            let pairs: [_; 4] = std::array::from_fn(|i| vld1q_u32(from.add(16 * i).cast()));
+            let mask = vdupq_n_u32(0xffff_0000);
+            [
+                Self(pairs.map(low_halves)),
+                Self(pairs.map(|bits| vreinterpretq_f32_u32(vandq_u32(bits, mask)))),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        for (i, four) in self.0.into_iter().enumerate() {
+            // SAFETY: see the top of this block.
+            unsafe { vst1q_f32(to.add(4 * i), four) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(_at: *const u8) {
+        // The prefetch intrinsics of AArch64 are not stable in Rust; its cores follow one plain stream well.
+    }
+}
