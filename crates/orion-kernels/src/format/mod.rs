@@ -15,7 +15,6 @@ mod q5_k;
 mod q6_k;
 mod q8;
 
-#[expect(unused_imports, reason = "the quantised matrix kernels are next")]
 pub(crate) use k_scales::unpack_scale_min;
 
 /// Storage of one weight: its bits per value, and what the values of a block share.

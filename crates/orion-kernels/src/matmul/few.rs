@@ -37,7 +37,7 @@ pub(super) fn few(
 
 /// The groups of `matrix` whose first byte falls into the thread's share of all bytes; the matrix starts at byte
 /// `first` of the `total`.
-fn share(
+pub(super) fn share(
     matrix: &PackedMatrix,
     first: usize,
     total: usize,

@@ -4,22 +4,15 @@
 //! output and nothing is ever summed across lanes. One layout per format serves the streaming kernels, the blocked
 //! product and single-row reads.
 //!
-//! A *family* of formats is a module with the same five functions; [`PackedMatrix`]'s methods pick the module by format:
-//!
-//! * `covers(format)`: whether the format belongs to the family.
-//! * `pack_group(format, rows, columns, out)`: interleaves the stored bytes of 16 rows (zero bytes past a matrix's end).
-//!   `out` has 16 times the bytes of a stored row.
-//! * `read_row(format, group, lane, out)`: one row of a group back as f32.
-//! * `few(isa, format, group, x, m, tile)`: dot products of the rows of `x` `[m, columns]`, `m` at most [`FEW`], with the 16 rows. What
-//!   a family wants of `x` besides f32 (quantised activations) is made once per product, before the threads start, in [`few::few`].
-//! * `widen(isa, format, group, range, panel, stride)`: columns `range` as f32, turned (`panel[k * stride + lane]`), for
-//!   the blocked product. `range` starts at a multiple of 256 and ends at one or at the last column.
+//! There are two families of formats. [`dense`] ones are multiplied as f32 or bf16: streaming in [`few`], blocked in
+//! [`gemm`]. [`quantized`] ones have kernels of their own for any number of rows, since they round `x` to integers once.
 
 mod dense;
 mod few;
 mod gemm;
 mod lanes;
 mod packed;
+mod quantized;
 
 pub use packed::{MatrixSource, PackError, PackedMatrix};
 
@@ -38,6 +31,7 @@ pub(crate) type Tile = [[f32; GROUP_ROWS]; FEW];
 pub struct Scratch {
     activations: Option<PageBuffer>,
     panels: Option<PageBuffer>,
+    rounded: Vec<quantized::Activations>,
 }
 
 impl Scratch {
@@ -70,6 +64,29 @@ pub fn matmul(
         assert_eq!(matrix.columns(), columns, "matrices share x");
         assert_eq!(output.len(), m * matrix.rows(), "outputs are [m, rows]");
     }
+    if m == 0 {
+        return;
+    }
+    let is_quantized = |matrix: &&PackedMatrix| matrix.format().is_quantized();
+    if !matrices.iter().any(is_quantized) {
+        dense_product(pool, scratch, x, m, matrices, outputs);
+    } else if matrices.iter().all(is_quantized) {
+        quantized::product(pool, &mut scratch.rounded, x, m, matrices, outputs);
+    } else {
+        for (matrix, output) in matrices.iter().zip(outputs) {
+            matmul(pool, scratch, x, m, &[matrix], &mut [&mut **output]);
+        }
+    }
+}
+
+fn dense_product(
+    pool: &Pool,
+    scratch: &mut Scratch,
+    x: &[f32],
+    m: usize,
+    matrices: &[&PackedMatrix],
+    outputs: &mut [&mut [f32]],
+) {
     if m <= FEW {
         few::few(pool, x, m, matrices, outputs);
     } else {

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{GROUP_ROWS, Tile, dense};
+use super::{GROUP_ROWS, Tile, dense, quantized};
 use crate::{
     format::{self, WeightFormat},
     isa::Isa,
@@ -61,12 +61,6 @@ pub enum PackError {
         /// The format with blocks.
         format: WeightFormat,
     },
-    /// The format has no kernels.
-    #[error("{format} matrices cannot be multiplied", format = .format.name())]
-    Unsupported {
-        /// The target format.
-        format: WeightFormat,
-    },
     /// `row_order` named a row that does not exist.
     #[error("the row order names row {row} of {rows}")]
     RowOrder {
@@ -97,7 +91,8 @@ pub struct PackedMatrix {
 impl PackedMatrix {
     /// Packs `source` as `target`, converting through f32 when the formats differ.
     ///
-    /// The result takes the bytes that `target` takes for the rows, rounded up to whole groups of [`GROUP_ROWS`].
+    /// The result takes the bytes that `target` takes for the rows, rounded up to whole groups of [`GROUP_ROWS`],
+    /// and those of the quantised formats to 64 bytes.
     ///
     /// # Errors
     /// When shape, bytes and formats do not fit together, or memory is refused.
@@ -111,12 +106,14 @@ impl PackedMatrix {
     ) -> Result<Self, PackError> {
         let &MatrixSource { rows, columns, .. } = source;
         let stored_row_bytes = check(source)?;
-        if !dense::covers(target) {
-            return Err(PackError::Unsupported { format: target });
-        }
         let partial = || PackError::PartialBlock { format: target, columns };
         let row_bytes = target.row_bytes(columns).ok_or_else(partial)?;
-        let group_bytes = row_bytes.checked_mul(GROUP_ROWS).ok_or_else(partial)?;
+        // The quantised kernels read whole cache lines.
+        let alignment = if target.is_quantized() { 64 } else { 1 };
+        let group_bytes = row_bytes
+            .checked_mul(GROUP_ROWS)
+            .and_then(|bytes| bytes.checked_next_multiple_of(alignment))
+            .ok_or_else(partial)?;
         let groups = rows.div_ceil(GROUP_ROWS);
         let bytes = groups.checked_mul(group_bytes).ok_or_else(partial)?;
         let mut pages =
@@ -165,7 +162,11 @@ impl PackedMatrix {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         assert_eq!(out.len(), self.columns, "a row has `columns` values");
         let group = self.group(row / GROUP_ROWS);
-        dense::read_row(self.format, group, row % GROUP_ROWS, out);
+        if self.format.is_quantized() {
+            quantized::read_row(self.format, group, row % GROUP_ROWS, out);
+        } else {
+            dense::read_row(self.format, group, row % GROUP_ROWS, out);
+        }
     }
 
     /// See the family's `few`.
@@ -284,7 +285,11 @@ impl<'a> Stager<'a> {
                 &self.rows[lane * self.row_bytes..(lane + 1) * self.row_bytes]
             }
         });
-        dense::pack_group(self.target, &rows, source.columns, out);
+        if self.target.is_quantized() {
+            quantized::pack_group(self.target, &rows, source.columns, out);
+        } else {
+            dense::pack_group(self.target, &rows, source.columns, out);
+        }
         self.release(first, first + count);
     }
 

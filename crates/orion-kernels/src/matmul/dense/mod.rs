@@ -18,11 +18,6 @@ use super::{
 };
 use crate::{format::WeightFormat, isa::Isa};
 
-/// Whether this family has the format.
-pub(super) const fn covers(format: WeightFormat) -> bool {
-    matches!(format, WeightFormat::F32 | WeightFormat::F16 | WeightFormat::BF16)
-}
-
 /// Fills `tile[i]` with the dot products of row `i` of `x` `[m, columns]` and the rows of `group`.
 pub(super) fn few(
     isa: Isa,

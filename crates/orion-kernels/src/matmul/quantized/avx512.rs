@@ -1,0 +1,231 @@
+//! AVX-512 with VNNI: byte dot products, exact for 16-bit activations.
+//!
+//! `vpdpbusd` multiplies unsigned bytes with signed ones, 64 at a time. Codes are its unsigned side; a 16-bit
+//! activation `256 * high + low` takes two of them, half the work of widening codes to 16 bits first, and no byte is
+//! moved across lanes. Each lane is one row of the group, from the code to the finished sum.
+
+#![expect(clippy::wildcard_imports, reason = "intrinsics by the dozen")]
+
+use std::arch::x86_64::*;
+
+use super::activations::Activations;
+use super::layout::{Layout, Scales};
+use crate::matmul::GROUP_ROWS;
+
+/// As [`super::portable::product`], with activations in byte order.
+///
+/// # Safety
+/// The CPU has AVX-512 F, BW, VL, DQ and VNNI. `panels` and `headers` are those of a group, and every row of `x` has
+/// as many blocks as there are panels.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+pub(super) unsafe fn product<L: Layout, const M: usize>(
+    panels: &[u8],
+    headers: &[u8],
+    x: [&[Activations]; M],
+    out: &mut [[f32; GROUP_ROWS]],
+) {
+    let blocks = panels.len() / L::PANEL;
+    debug_assert!(x.iter().all(|x| x.len() == blocks));
+    debug_assert!(headers.len() >= blocks * 32 / L::SCALES.columns() * L::SCALES.bytes());
+    let mut sums = [_mm512_setzero_ps(); M];
+    let mut six_bit = [_mm_setzero_si128(); 16];
+    for block in 0..blocks {
+        let (header, sub) =
+            (block * 32 / L::SCALES.columns(), block * 32 % L::SCALES.columns() / 32);
+        // SAFETY: block < blocks, and the caller's slices cover all blocks.
+        unsafe {
+            let panel = panels.as_ptr().add(block * L::PANEL);
+            let header = headers.as_ptr().add(header * L::SCALES.bytes());
+            let codes = codes::<L>(panel);
+            if L::SCALES == Scales::SixBit && sub == 0 {
+                six_bit = unpack_six_bit(header.add(64));
+            }
+            let (first, second) = scales::<L>(header, sub, &six_bit);
+            for i in 0..M {
+                let x = x[i].as_ptr().add(block);
+                sums[i] = accumulate::<L>(sums[i], &codes, first, second, &*x);
+            }
+        }
+    }
+    for (out, sum) in out.iter_mut().zip(sums) {
+        // SAFETY: an array of 16 f32.
+        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sum) };
+    }
+}
+
+/// Adds one block's share of the dot products of 16 rows with `x`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn accumulate<L: Layout>(
+    sum: __m512,
+    codes: &[__m512i; 8],
+    first: __m512,
+    second: __m512,
+    x: &Activations,
+) -> __m512 {
+    let scale = _mm512_set1_ps(x.scale);
+    match L::SCALES {
+        Scales::Byte => {
+            let halves =
+                [dot::<L>(&codes[..4], x, 0, x.sums[0]), dot::<L>(&codes[4..], x, 4, x.sums[1])];
+            let sum = _mm512_fmadd_ps(halves[0], _mm512_mul_ps(first, scale), sum);
+            _mm512_fmadd_ps(halves[1], _mm512_mul_ps(second, scale), sum)
+        }
+        Scales::Single => {
+            let dot = dot::<L>(codes, x, 0, x.sums[0] + x.sums[1]);
+            _mm512_fmadd_ps(dot, _mm512_mul_ps(first, scale), sum)
+        }
+        Scales::Affine | Scales::SixBit => {
+            let dot = dot::<L>(codes, x, 0, 0);
+            let sum = _mm512_fmadd_ps(dot, _mm512_mul_ps(first, scale), sum);
+            _mm512_fmadd_ps(second, _mm512_set1_ps(x.scaled_sum), sum)
+        }
+    }
+}
+
+/// `sum(code * x) - bias * x_sum` over the quads from `quad` on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+fn dot<L: Layout>(codes: &[__m512i], x: &Activations, quad: usize, x_sum: i32) -> __m512 {
+    let words: &[i32; 16] = words(x);
+    let mut high = _mm512_setzero_si512();
+    let mut low = _mm512_set1_epi32(-L::BIAS * x_sum);
+    for (j, &codes) in codes.iter().enumerate() {
+        high = _mm512_dpbusd_epi32(high, codes, _mm512_set1_epi32(words[quad + j]));
+        low = _mm512_dpbusd_epi32(low, codes, _mm512_set1_epi32(words[8 + quad + j]));
+    }
+    _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<8>(high), low))
+}
+
+/// Four bytes at a time: eight words of high bytes, eight of low bytes.
+#[inline]
+fn words(x: &Activations) -> &[i32; 16] {
+    // SAFETY: 64 bytes with alignment 16, every bit pattern valid.
+    unsafe { &*x.codes.as_ptr().cast() }
+}
+
+/// The eight quads of a panel, one code per byte.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn codes<L: Layout>(panel: *const u8) -> [__m512i; 8] {
+    // SAFETY: the caller's panel has as many vectors as this format's bits ask for.
+    let vector = |i: usize| unsafe { _mm512_loadu_si512(panel.add(64 * i).cast()) };
+    let mut codes = [_mm512_setzero_si512(); 8];
+    if L::BITS == 8 {
+        for (i, codes) in codes.iter_mut().enumerate() {
+            *codes = vector(i);
+        }
+        return codes;
+    }
+    let nibble = _mm512_set1_epi8(15);
+    for i in 0..4 {
+        let bytes = vector(i);
+        codes[i] = _mm512_and_si512(bytes, nibble);
+        codes[i + 4] = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), nibble);
+    }
+    if L::BITS == 5 {
+        let (upper, bit) = (vector(4), _mm512_set1_epi8(16));
+        let shifted = [
+            _mm512_slli_epi16::<4>(upper),
+            _mm512_slli_epi16::<3>(upper),
+            _mm512_slli_epi16::<2>(upper),
+            _mm512_slli_epi16::<1>(upper),
+            upper,
+            _mm512_srli_epi16::<1>(upper),
+            _mm512_srli_epi16::<2>(upper),
+            _mm512_srli_epi16::<3>(upper),
+        ];
+        for (codes, shifted) in codes.iter_mut().zip(shifted) {
+            *codes = or_masked(*codes, shifted, bit);
+        }
+    }
+    if L::BITS == 6 {
+        let bits = _mm512_set1_epi8(48);
+        for half in 0..2 {
+            let upper = vector(4 + half);
+            let shifted = [
+                _mm512_slli_epi16::<4>(upper),
+                _mm512_slli_epi16::<2>(upper),
+                upper,
+                _mm512_srli_epi16::<2>(upper),
+            ];
+            for (codes, shifted) in codes[4 * half..].iter_mut().zip(shifted) {
+                *codes = or_masked(*codes, shifted, bits);
+            }
+        }
+    }
+    codes
+}
+
+/// `a | (b & mask)`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn or_masked(a: __m512i, b: __m512i, mask: __m512i) -> __m512i {
+    _mm512_ternarylogic_epi32::<0b1111_1000>(a, b, mask)
+}
+
+/// What the dot product of sub-block `sub` is multiplied with, and for the affine formats what the sum of activations
+/// is; for Q6_K the factors of both halves.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn scales<L: Layout>(
+    header: *const u8,
+    sub: usize,
+    six_bit: &[__m128i; 16],
+) -> (__m512, __m512) {
+    // SAFETY: the caller's header has the fields of this format.
+    unsafe {
+        let d = halves(header);
+        match L::SCALES {
+            Scales::Single => (d, _mm512_setzero_ps()),
+            Scales::Affine => (d, halves(header.add(32))),
+            Scales::SixBit => {
+                let float = |bytes| _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+                let minus_dmin = _mm512_sub_ps(_mm512_setzero_ps(), halves(header.add(32)));
+                (
+                    _mm512_mul_ps(d, float(six_bit[sub])),
+                    _mm512_mul_ps(minus_dmin, float(six_bit[8 + sub])),
+                )
+            }
+            Scales::Byte => {
+                let factor = |s: usize| {
+                    let bytes = _mm_loadu_si128(header.add(32 + 16 * s).cast());
+                    _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)))
+                };
+                (factor(2 * sub), factor(2 * sub + 1))
+            }
+        }
+    }
+}
+
+/// 16 `f16` as `f32`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn halves(at: *const u8) -> __m512 {
+    // SAFETY: the caller has 32 bytes there.
+    _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(at.cast()) })
+}
+
+/// Scales 0..8, then minima 0..8, of 16 rows each; [`crate::format::unpack_scale_min`] in four vectors.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+unsafe fn unpack_six_bit(packed: *const u8) -> [__m128i; 16] {
+    // SAFETY: the caller has twelve bytes of 16 rows there; the result is 256 bytes like its parts.
+    unsafe {
+        let scale = _mm512_loadu_si512(packed.cast());
+        let min = _mm512_loadu_si512(packed.add(64).cast());
+        let rest = _mm512_loadu_si512(packed.add(128).cast());
+        let (six, top) = (_mm512_set1_epi8(63), _mm512_set1_epi8(48));
+        let nibble = _mm512_set1_epi8(15);
+        std::mem::transmute::<[__m512i; 4], [__m128i; 16]>([
+            _mm512_and_si512(scale, six),
+            or_masked(_mm512_and_si512(rest, nibble), _mm512_srli_epi16::<2>(scale), top),
+            _mm512_and_si512(min, six),
+            or_masked(
+                _mm512_and_si512(_mm512_srli_epi16::<4>(rest), nibble),
+                _mm512_srli_epi16::<2>(min),
+                top,
+            ),
+        ])
+    }
+}
