@@ -1,1 +1,3 @@
-//! Placeholder opening; replaced by the first commit of this crate.
+//! Language models on top of the runtime: tokenizers, models, generation.
+
+pub mod tokenizer;

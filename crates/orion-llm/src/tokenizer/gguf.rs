@@ -1,0 +1,212 @@
+//! Vocabularies inside GGUF model files (metadata keys `tokenizer.ggml.*`).
+
+use std::path::Path;
+
+use super::byte_level;
+use super::byte_level_bpe::{ByteLevelBpe, Preparation};
+use super::error::{Fault, TokenizerError};
+use super::gguf_pre_tokenizers;
+use super::pre_tokenizer::PreTokenizer;
+use super::special::{SpecialToken, SpecialTokens};
+use super::vocabulary::{Token, TokenKind, Vocabulary};
+use super::{Encoder, TokenId, Tokenizer, checked_id};
+
+/// The tokenizer metadata of a GGUF file, as it stands in the file.
+#[derive(Clone, Debug, Default)]
+pub struct GgufVocabulary {
+    /// `tokenizer.ggml.model`: `gpt2` (byte-level BPE) or `llama` (SentencePiece BPE).
+    pub model: String,
+    /// `tokenizer.ggml.pre`: name of the pre-tokenizer; only `gpt2` has one.
+    pub pre: Option<String>,
+    /// `tokenizer.ggml.tokens`.
+    pub tokens: Vec<String>,
+    /// `tokenizer.ggml.scores`; one per token, needed by `llama`.
+    pub scores: Vec<f32>,
+    /// `tokenizer.ggml.token_type`; one per token, or empty for all normal.
+    pub token_types: Vec<i32>,
+    /// `tokenizer.ggml.merges`: `left right`, best first; needed by `gpt2`.
+    pub merges: Vec<String>,
+    /// `tokenizer.ggml.bos_token_id`.
+    pub bos: Option<u32>,
+    /// `tokenizer.ggml.eos_token_id`.
+    pub eos: Option<u32>,
+    /// `tokenizer.ggml.unknown_token_id`.
+    pub unknown: Option<u32>,
+    /// `tokenizer.ggml.padding_token_id`.
+    pub padding: Option<u32>,
+    /// `tokenizer.ggml.add_bos_token`.
+    pub add_bos: Option<bool>,
+    /// `tokenizer.ggml.add_eos_token`.
+    pub add_eos: Option<bool>,
+    /// `tokenizer.ggml.add_space_prefix`.
+    pub add_space_prefix: Option<bool>,
+    /// `tokenizer.chat_template`.
+    pub chat_template: Option<String>,
+}
+
+/// Control tokens that end a turn under these names, whatever `eos_token_id` says: instruction
+/// models end their answers with one of them.
+const END_OF_TURN: &[&str] = &[
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|return|>",
+    "<|call|>",
+    "<EOT>",
+    "_<EOT>",
+    "<｜end▁of▁sentence｜>",
+    "<end_of_utterance>",
+];
+
+impl Tokenizer {
+    /// Builds the tokenizer of a GGUF file; `path` is named in errors.
+    ///
+    /// # Errors
+    /// A model type or pre-tokenizer that is not known, lists of differing lengths, ids outside
+    /// the vocabulary, merges of tokens that are not there.
+    pub fn from_gguf(vocabulary: GgufVocabulary, path: &Path) -> Result<Self, TokenizerError> {
+        build(vocabulary, path).map_err(|fault| fault.in_file(path))
+    }
+}
+
+fn build(gguf: GgufVocabulary, path: &Path) -> Result<Tokenizer, Fault> {
+    if gguf.tokens.is_empty() {
+        return Err(Fault::new("tokenizer.ggml.tokens", "the file has no vocabulary"));
+    }
+    for (field, length) in [
+        ("tokenizer.ggml.scores", gguf.scores.len()),
+        ("tokenizer.ggml.token_type", gguf.token_types.len()),
+    ] {
+        if length != 0 && length != gguf.tokens.len() {
+            let problem = format!("{length} entries for {} tokens", gguf.tokens.len());
+            return Err(Fault::new(field, problem));
+        }
+    }
+    match gguf.model.as_str() {
+        "gpt2" => build_byte_level(&gguf, path),
+        other => Err(Fault::new(
+            "tokenizer.ggml.model",
+            format!("{other:?} is not supported; supported are \"gpt2\" and \"llama\""),
+        )),
+    }
+}
+
+fn build_byte_level(gguf: &GgufVocabulary, path: &Path) -> Result<Tokenizer, Fault> {
+    let name = gguf.pre.as_deref().unwrap_or("default");
+    let pre = gguf_pre_tokenizers::find(name).ok_or_else(|| {
+        let problem = format!("{name:?} is not a pre-tokenizer that Orion knows");
+        Fault::new("tokenizer.ggml.pre", problem)
+    })?;
+    let kinds = kinds(gguf)?;
+    let vocabulary = Vocabulary::new(gguf.tokens.iter().zip(&kinds).map(|(text, &kind)| {
+        let bytes = match kind {
+            TokenKind::Normal | TokenKind::Byte => byte_level::bytes_of(text),
+            _ => text.clone().into_bytes(),
+        };
+        Token { text: text.clone(), bytes, kind }
+    }))?;
+    let merges = gguf.merges.iter().enumerate().map(|(index, merge)| split_merge(index, merge));
+    let merges = merges.collect::<Result<Vec<_>, _>>()?;
+    let encoder = ByteLevelBpe::new(
+        &vocabulary,
+        merges.into_iter(),
+        PreTokenizer::new(pre.expressions.iter().copied())?,
+        Preparation { compose: false, prefix_space: gguf.add_space_prefix.unwrap_or(false) },
+        pre.whole_words,
+        gguf.unknown,
+    )?;
+    let encoder = Encoder::ByteLevelBpe(Box::new(encoder));
+    finish(gguf, path, vocabulary, encoder, pre.add_bos)
+}
+
+/// Adds what all GGUF vocabularies have in common.
+fn finish(
+    gguf: &GgufVocabulary,
+    path: &Path,
+    vocabulary: Vocabulary,
+    encoder: Encoder,
+    add_bos_by_default: bool,
+) -> Result<Tokenizer, Fault> {
+    let checked = |field: &str, id: Option<u32>| {
+        id.map(|id| checked_id(&vocabulary, &format!("tokenizer.ggml.{field}"), id)).transpose()
+    };
+    let bos = checked("bos_token_id", gguf.bos)?;
+    let eos = checked("eos_token_id", gguf.eos)?;
+    checked("unknown_token_id", gguf.unknown)?;
+    let ends: Vec<TokenId> = eos.into_iter().chain(ends_of_turn(&vocabulary, eos)).collect();
+    let added = |wanted: bool, field: &str, id: Option<TokenId>| match (wanted, id) {
+        (false, _) => Ok(Vec::new()),
+        (true, Some(id)) => Ok(vec![id]),
+        (true, None) => {
+            let problem = "the file asks for this token to be added but does not number it";
+            Err(Fault::new(format!("tokenizer.ggml.{field}"), problem))
+        }
+    };
+    let prefix = match gguf.add_bos {
+        Some(wanted) => added(wanted, "bos_token_id", bos)?,
+        None => bos.filter(|_| add_bos_by_default).into_iter().collect(),
+    };
+    let suffix = added(gguf.add_eos.unwrap_or(false), "eos_token_id", eos)?;
+    let special = (0..vocabulary.len() as TokenId).filter_map(|id| {
+        let control = match vocabulary.kind(id)? {
+            TokenKind::Control | TokenKind::Unknown => true,
+            TokenKind::UserDefined => false,
+            _ => return None,
+        };
+        Some(SpecialToken::new(id, vocabulary.text(id)?, control))
+    });
+    Ok(Tokenizer {
+        source: path.to_owned(),
+        special: SpecialTokens::new(special.collect())?,
+        encoder,
+        prefix,
+        suffix,
+        bos,
+        eos: ends,
+        drops_leading_space: false,
+        chat_template: gguf.chat_template.clone(),
+        vocabulary,
+    })
+}
+
+fn ends_of_turn(vocabulary: &Vocabulary, eos: Option<TokenId>) -> impl Iterator<Item = TokenId> {
+    END_OF_TURN.iter().filter_map(move |name| {
+        let id = vocabulary.id(name)?;
+        let is_control = vocabulary.kind(id) == Some(TokenKind::Control);
+        (is_control && Some(id) != eos).then_some(id)
+    })
+}
+
+fn kinds(gguf: &GgufVocabulary) -> Result<Vec<TokenKind>, Fault> {
+    if gguf.token_types.is_empty() {
+        return Ok(vec![TokenKind::Normal; gguf.tokens.len()]);
+    }
+    let kind = |(id, number): (usize, &i32)| match number {
+        // 0 is "undefined" in the format's list; writers that do not care leave it.
+        0 | 1 => Ok(TokenKind::Normal),
+        2 => Ok(TokenKind::Unknown),
+        3 => Ok(TokenKind::Control),
+        4 => Ok(TokenKind::UserDefined),
+        5 => Ok(TokenKind::Unused),
+        6 => Ok(TokenKind::Byte),
+        _ => {
+            let problem = format!("{number} is not a token type; types are 0 to 6");
+            Err(Fault::new(format!("tokenizer.ggml.token_type of token {id}"), problem))
+        }
+    };
+    gguf.token_types.iter().enumerate().map(kind).collect()
+}
+
+/// `left right`; a space inside a half can only be its first character.
+fn split_merge(index: usize, merge: &str) -> Result<(&str, &str), Fault> {
+    let halves = merge.char_indices().skip(1).find(|&(_, character)| character == ' ');
+    halves.map(|(space, _)| (&merge[..space], &merge[space + 1..])).ok_or_else(|| {
+        let problem = format!("{merge:?} is not two tokens with a space between them");
+        Fault::new(format!("tokenizer.ggml.merges[{index}]"), problem)
+    })
+}
