@@ -1,0 +1,307 @@
+//! Operations: one file each, and the list of them all.
+//!
+//! A **primitive** states its types (`infer`), meaning (`eval`) and gradient (`vjp`). A **composite** is a graph of
+//! other operations (`expand`); types, meaning and gradient follow from that, and a backend may still run it as one
+//! fused kernel. Neither trait has silent defaults. Being in the list gives an operation its text form and the law
+//! tests of `tests/op_laws.rs`.
+
+use crate::interpret::{Arguments, interpret};
+use crate::ir::attribute::{Attribute, AttributeError, Attributes};
+use crate::ir::types::TypeError;
+use crate::ir::verify::verify;
+use crate::{Builder, Precision, Tensor, TensorType, Value};
+
+pub mod elementwise;
+
+/// What a primitive's gradient may read: the values of the forward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct Forward<'a> {
+    /// The operands.
+    pub inputs: &'a [Value],
+    /// The results.
+    pub outputs: &'a [Value],
+}
+
+/// An operation that the interpreter and reverse mode know by itself.
+pub trait Primitive: Attributes + Clone + PartialEq + std::fmt::Debug {
+    /// The name in text.
+    const NAME: &'static str;
+    /// Types of the results, or why the operands do not fit.
+    fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, TypeError>;
+    /// The meaning: results of the inferred types. Real numbers need no rounding here.
+    fn eval(&self, inputs: &[&Tensor], outputs: &[TensorType]) -> Vec<Tensor>;
+    /// Gradients of the operands from those of the results (vector-Jacobian product); `None` for an operand that has
+    /// none, such as an index.
+    fn vjp(&self, b: &Builder, forward: Forward<'_>, gradients: &[Value]) -> Vec<Option<Value>>;
+    /// Floating-point operations of one evaluation.
+    fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64;
+    /// Small valid uses, from which the law tests are made.
+    fn samples() -> Vec<Sample>;
+}
+
+/// An operation defined by other operations. It has one result.
+pub trait Composite: Attributes + Clone + PartialEq + std::fmt::Debug {
+    /// The name in text.
+    const NAME: &'static str;
+    /// The definition. Mistakes are reported through [`Builder::fail`].
+    fn expand(&self, b: &Builder, inputs: &[Value]) -> Value;
+    /// Small valid uses, from which the law tests are made.
+    fn samples() -> Vec<Sample>;
+}
+
+/// A valid use of an operation on operands drawn from given ranges.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The operation with its attributes.
+    pub op: Op,
+    /// Each operand's type and the range that its elements are drawn from (whole numbers for `i32`).
+    pub inputs: Vec<(TensorType, std::ops::Range<f64>)>,
+}
+
+impl Sample {
+    /// A use without operands yet.
+    pub fn of(op: impl Into<Op>) -> Self {
+        Self { op: op.into(), inputs: Vec::new() }
+    }
+
+    /// Adds an `f32` operand with elements in -2..2.
+    pub fn f32(self, shape: impl Into<Vec<usize>>) -> Self {
+        self.real(shape, -2.0..2.0)
+    }
+
+    /// Adds an `f32` operand with elements in `range`.
+    pub fn real(self, shape: impl Into<Vec<usize>>, range: std::ops::Range<f64>) -> Self {
+        self.operand(TensorType::new(crate::DType::F32, shape), range)
+    }
+
+    /// Adds an `i32` operand with elements in `range`.
+    pub fn i32(self, shape: impl Into<Vec<usize>>, range: std::ops::Range<i32>) -> Self {
+        let range = f64::from(range.start)..f64::from(range.end);
+        self.operand(TensorType::new(crate::DType::I32, shape), range)
+    }
+
+    /// Adds any operand.
+    pub fn operand(mut self, ty: TensorType, range: std::ops::Range<f64>) -> Self {
+        self.inputs.push((ty, range));
+        self
+    }
+}
+
+/// One line of the list of operations.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The name in text.
+    pub name: &'static str,
+    /// Whether it is defined by other operations.
+    pub composite: bool,
+    /// Its samples.
+    pub samples: fn() -> Vec<Sample>,
+    read: fn(&[(String, Attribute)]) -> Result<Op, AttributeError>,
+}
+
+macro_rules! ops {
+    (primitive { $($primitive_module:ident::$primitive:ident,)* } composite { $($composite_module:ident::$composite:ident,)* }) => {
+        $(pub use $primitive_module::$primitive;)*
+        $(pub use $composite_module::$composite;)*
+
+        /// Any operation.
+        #[derive(Clone, Debug, PartialEq)]
+        #[expect(missing_docs, reason = "each variant's documentation is its struct's")]
+        pub enum Op { $($primitive($primitive),)* $($composite($composite),)* }
+
+        $(ops!(@conversions $primitive);)*
+        $(ops!(@conversions $composite);)*
+
+        /// Every operation, primitives first.
+        pub const OPS: &[Entry] = &[
+            $(Entry {
+                name: <$primitive as Primitive>::NAME,
+                composite: false,
+                samples: <$primitive as Primitive>::samples,
+                read: |fields| Ok(Op::$primitive(Attributes::read(fields)?)),
+            },)*
+            $(Entry {
+                name: <$composite as Composite>::NAME,
+                composite: true,
+                samples: <$composite as Composite>::samples,
+                read: |fields| Ok(Op::$composite(Attributes::read(fields)?)),
+            },)*
+        ];
+
+        impl Op {
+            /// The operation's name in text.
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$primitive(_) => <$primitive as Primitive>::NAME,)*
+                    $(Self::$composite(_) => <$composite as Composite>::NAME,)*
+                }
+            }
+
+            /// Its constants, in declaration order.
+            pub fn attributes(&self) -> Vec<(&'static str, Attribute)> {
+                match self {
+                    $(Self::$primitive(op) => op.write(),)*
+                    $(Self::$composite(op) => op.write(),)*
+                }
+            }
+
+            /// Types of the results, or why the operands do not fit.
+            pub fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
+                match self {
+                    $(Self::$primitive(op) => op.infer(inputs),)*
+                    $(Self::$composite(op) => infer_composite(op, inputs),)*
+                }
+            }
+
+            /// The results on concrete operands; the interpreter's step. Operands must fit.
+            pub fn eval(&self, inputs: &[&Tensor], outputs: &[TensorType], precision: Precision) -> Vec<Tensor> {
+                match self {
+                    $(Self::$primitive(op) => op.eval(inputs, outputs),)*
+                    $(Self::$composite(op) => eval_composite(op, inputs, precision),)*
+                }
+            }
+
+            /// The definition by other operations; `None` for primitives.
+            pub fn expand(&self, b: &Builder, inputs: &[Value]) -> Option<Value> {
+                match self {
+                    $(Self::$primitive(_) => None,)*
+                    $(Self::$composite(op) => Some(op.expand(b, inputs)),)*
+                }
+            }
+
+            /// Whether the operation is defined by others.
+            pub const fn is_composite(&self) -> bool {
+                match self {
+                    $(Self::$primitive(_) => false,)*
+                    $(Self::$composite(_) => true,)*
+                }
+            }
+
+            /// Gradients of a primitive's operands; `None` for composites, which are expanded first.
+            pub fn vjp(&self, b: &Builder, forward: Forward<'_>, gradients: &[Value]) -> Option<Vec<Option<Value>>> {
+                match self {
+                    $(Self::$primitive(op) => Some(op.vjp(b, forward, gradients)),)*
+                    $(Self::$composite(_) => None,)*
+                }
+            }
+
+            /// Floating-point operations of one evaluation on operands of these types.
+            pub fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
+                match self {
+                    $(Self::$primitive(op) => op.flops(inputs, outputs),)*
+                    $(Self::$composite(op) => flops_composite(op, inputs),)*
+                }
+            }
+        }
+    };
+    (@conversions $name:ident) => {
+        impl From<$name> for Op {
+            fn from(op: $name) -> Self {
+                Self::$name(op)
+            }
+        }
+
+        impl<'a> TryFrom<&'a Op> for &'a $name {
+            type Error = ();
+
+            fn try_from(op: &'a Op) -> Result<Self, ()> {
+                match op {
+                    Op::$name(op) => Ok(op),
+                    _ => Err(()),
+                }
+            }
+        }
+    };
+}
+
+mod add;
+mod attention;
+mod constant;
+mod exp;
+mod gather;
+mod matmul;
+mod mul;
+mod reduce_sum;
+mod reshape;
+mod rms_norm;
+mod softmax;
+mod split;
+
+ops! {
+    primitive {
+        add::Add,
+        constant::Constant,
+        exp::Exp,
+        gather::Gather,
+        matmul::Matmul,
+        mul::Mul,
+        reduce_sum::ReduceSum,
+        reshape::Reshape,
+        softmax::Softmax,
+        split::Split,
+    }
+    composite {
+        attention::Attention,
+        rms_norm::RmsNorm,
+    }
+}
+
+impl Op {
+    /// The operation of this name with attributes from text.
+    pub fn read(name: &str, fields: &[(String, Attribute)]) -> Result<Self, AttributeError> {
+        let entry = OPS.iter().find(|entry| entry.name == name).ok_or_else(|| {
+            let near = nearest(name).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            AttributeError(format!("no operation is called `{name}`{near}"))
+        })?;
+        (entry.read)(fields)
+    }
+
+    /// How many results it has.
+    pub fn result_count(&self) -> usize {
+        match self {
+            Self::Split(split) => split.sizes.len(),
+            _ => 1,
+        }
+    }
+}
+
+/// The operation whose name shares the longest beginning with `name`, if it shares more than two letters.
+fn nearest(name: &str) -> Option<&'static str> {
+    let shared = |a: &str| a.bytes().zip(name.bytes()).take_while(|(x, y)| x == y).count();
+    OPS.iter().map(|entry| entry.name).max_by_key(|known| shared(known)).filter(|known| shared(known) > 2)
+}
+
+/// Builds a composite's definition as a program of its own: operands are inputs, the result is the output.
+fn expansion(op: &impl Composite, inputs: &[TensorType]) -> Result<crate::Program, TypeError> {
+    let b = Builder::new("expansion");
+    let operands: Vec<Value> =
+        inputs.iter().enumerate().map(|(index, ty)| b.input(index.to_string(), ty.clone())).collect();
+    let result = op.expand(&b, &operands);
+    b.output("result", result);
+    b.finish().map_err(|error| TypeError(format!("{}: {}", error.op, error.error)))
+}
+
+fn infer_composite(op: &impl Composite, inputs: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
+    let program = expansion(op, inputs)?;
+    Ok(program.outputs().iter().map(|output| program.type_of(output.value).clone()).collect())
+}
+
+fn eval_composite(op: &impl Composite, inputs: &[&Tensor], precision: Precision) -> Vec<Tensor> {
+    let types: Vec<TensorType> = inputs.iter().map(|tensor| tensor.ty().clone()).collect();
+    let arguments =
+        Arguments { inputs: inputs.iter().map(|&tensor| tensor.clone()).collect(), ..Arguments::default() };
+    let program = expansion(op, &types).ok().and_then(|program| verify(program).ok());
+    match program.map(|program| interpret(&program, &arguments, precision)) {
+        Some(Ok(results)) => results.outputs,
+        _ => unreachable!("the verifier accepted these operands"),
+    }
+}
+
+fn flops_composite(op: &impl Composite, inputs: &[TensorType]) -> u64 {
+    let Ok(program) = expansion(op, inputs) else { return 0 };
+    let of = |node: &crate::Node| {
+        let outputs: Vec<_> = node.outputs.iter().map(|&value| program.type_of(value).clone()).collect();
+        node.op.flops(&program.input_types(node), &outputs)
+    };
+    program.nodes().map(|(_, node)| of(node)).sum()
+}

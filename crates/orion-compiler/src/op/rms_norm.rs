@@ -1,0 +1,35 @@
+//! `rms_norm`: root-mean-square normalisation (Zhang and Sennrich, 2019).
+
+use super::{Composite, Sample};
+use crate::{Builder, Value, attributes};
+
+attributes! {
+    /// `y = x / sqrt(mean(x²) + eps) · weight`, the mean taken over the last axis.
+    pub struct RmsNorm {
+        /// Added to the mean square.
+        pub eps: f64,
+    }
+}
+
+impl Composite for RmsNorm {
+    const NAME: &'static str = "rms_norm";
+
+    fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
+        let &[x, weight] = inputs else { return b.wrong_operands(Self::NAME, "x, weight", inputs) };
+        let dtype = b.type_of(x).dtype;
+        let mean_square = b.reduce_mean(b.mul(x, x), &[-1], true);
+        let scale = b.rsqrt(b.add(mean_square, b.scalar(dtype, self.eps)));
+        b.mul(b.mul(x, scale), weight)
+    }
+
+    fn samples() -> Vec<Sample> {
+        vec![Sample::of(Self { eps: 1e-5 }).f32([2, 3, 8]).f32([8])]
+    }
+}
+
+impl Builder {
+    /// RMS normalisation of the last axis, scaled by `weight`.
+    pub fn rms_norm(&self, x: Value, weight: Value, eps: f64) -> Value {
+        self.apply1(RmsNorm { eps }, &[x, weight])
+    }
+}
