@@ -3,6 +3,7 @@
 
 pub mod attribute;
 pub mod builder;
+mod lex;
 pub mod parse;
 pub mod patch;
 pub mod print;

@@ -14,13 +14,15 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use super::lex::is_plain_word;
 use super::program::{Program, ValueId};
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = names(self);
         let name = |value: ValueId| -> &str { names.get(value.index()).map_or("?", String::as_str) };
-        writeln!(f, "program {} {{", self.name)?;
+        let title = if is_plain_word(&self.name) { self.name.clone() } else { quoted(&self.name) };
+        writeln!(f, "program {title} {{")?;
         for (keyword, parameters) in [("input", &self.inputs), ("weight", &self.weights)] {
             for parameter in parameters {
                 let ty = self.type_of(parameter.value);

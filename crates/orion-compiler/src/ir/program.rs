@@ -196,3 +196,46 @@ impl Program {
         id
     }
 }
+
+impl Program {
+    /// The same program without values and nodes that are no longer in its order: arenas grow with every change.
+    /// Parameters keep their places, and as they are defined first, their ids.
+    pub(crate) fn compacted(&self) -> Self {
+        let mut result = Self { name: self.name.clone(), ..Self::default() };
+        let mut moved = vec![None; self.values.len()];
+        let mut keep = |result: &mut Self, value: ValueId, definition: Definition| {
+            let entry = &self.values[value.index()];
+            let id = result.add_value(entry.ty.clone(), definition);
+            result.values[id.index()].name.clone_from(&entry.name);
+            moved[value.index()] = Some(id);
+        };
+        for (index, entry) in self.values.iter().enumerate() {
+            if !matches!(entry.definition, Definition::Node(..)) {
+                let value = ValueId(u32::try_from(index).unwrap_or(u32::MAX));
+                keep(&mut result, value, entry.definition);
+            }
+        }
+        for (position, (_, node)) in self.nodes().enumerate() {
+            let id = NodeId(u32::try_from(position).unwrap_or(u32::MAX));
+            for (index, &output) in node.outputs.iter().enumerate() {
+                keep(&mut result, output, Definition::Node(id, index));
+            }
+        }
+        let at = |value: ValueId| moved.get(value.index()).copied().flatten().unwrap_or(value);
+        let all = |values: &[ValueId]| values.iter().map(|&value| at(value)).collect::<Vec<_>>();
+        for (position, (_, node)) in self.nodes().enumerate() {
+            let (inputs, outputs) = (all(&node.inputs), all(&node.outputs));
+            result.nodes.push(Node { inputs, outputs, ..node.clone() });
+            result.order.push(NodeId(u32::try_from(position).unwrap_or(u32::MAX)));
+        }
+        let parameters = |list: &[Parameter]| {
+            list.iter().map(|p| Parameter { name: p.name.clone(), value: at(p.value) }).collect()
+        };
+        result.inputs = parameters(&self.inputs);
+        result.weights = parameters(&self.weights);
+        result.outputs = parameters(&self.outputs);
+        let state = |s: &State| State { name: s.name.clone(), value: at(s.value), next: at(s.next) };
+        result.states = self.states.iter().map(state).collect();
+        result
+    }
+}
