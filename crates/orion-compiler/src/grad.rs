@@ -1,7 +1,7 @@
 //! Reverse-mode differentiation over the graph: backward programs are derived from forward ones, never written.
 
 use crate::ir::builder::{BuildError, Builder, Value};
-use crate::ir::program::{Parameter, Program, ValueId};
+use crate::ir::program::{Definition, Parameter, Program, ValueId};
 use crate::ir::types::TypeError;
 use crate::op::Forward;
 use crate::pass::expand::expand_composites;
@@ -13,7 +13,10 @@ pub fn grad(
     output: &str,
     with_respect_to: &[ValueId],
 ) -> Result<Program, BuildError> {
-    let program = expand_composites(program, &|_, _| false)?;
+    let expanded = expand_composites(program, &|_, _| false)?;
+    let moved: Vec<ValueId> =
+        with_respect_to.iter().map(|&value| parameter(&expanded, program.definition(value), value)).collect();
+    let (program, with_respect_to) = (expanded, moved.as_slice());
     let refuse = |message: String| BuildError {
         scope: program.name.clone(),
         op: "grad".to_owned(),
@@ -69,6 +72,16 @@ pub fn grad(
     let mut program = b.finish()?;
     program.drop_dead_nodes();
     Ok(program)
+}
+
+/// The value of the parameter with this definition.
+fn parameter(program: &Program, definition: Definition, otherwise: ValueId) -> ValueId {
+    match definition {
+        Definition::Input(index) => program.inputs[index].value,
+        Definition::Weight(index) => program.weights[index].value,
+        Definition::State(index) => program.states[index].value,
+        Definition::Node(..) => otherwise,
+    }
 }
 
 /// The name of the input, weight or state that defines `value`.

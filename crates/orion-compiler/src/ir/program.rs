@@ -199,7 +199,7 @@ impl Program {
 
 impl Program {
     /// The same program without values and nodes that are no longer in its order: arenas grow with every change.
-    /// Parameters keep their places, and as they are defined first, their ids.
+    /// Parameters keep their places in the signature.
     pub(crate) fn compacted(&self) -> Self {
         let mut result = Self { name: self.name.clone(), ..Self::default() };
         let mut moved = vec![None; self.values.len()];

@@ -7,7 +7,8 @@ use crate::ir::program::{Program, ValueId};
 use crate::{Op, TensorType};
 
 /// A copy of the program in which every composite that `keep` does not claim is replaced by its definition, again and
-/// again until only primitives and claimed composites are left. Values of parameters keep their ids.
+/// again until only primitives and claimed composites are left. Parameters keep their places in
+/// the signature; ids of values change.
 pub fn expand_composites(
     program: &Program,
     keep: &dyn Fn(&Op, &[TensorType]) -> bool,
