@@ -1,0 +1,209 @@
+//! What a device has to do: the whole contract. Three lifetimes: a [`Backend`] is the device (one a process), an
+//! [`Executable`] is a set of compiled programs that share weights, a [`Session`] is one conversation or training run
+//! with its states.
+
+use std::sync::Arc;
+
+use orion_compiler::{DType, Op, Program, TensorType, Verified};
+
+use crate::weights::WeightSet;
+
+/// A device.
+pub trait Backend: Send + Sync {
+    /// What `--device` calls it.
+    fn name(&self) -> &'static str;
+    /// How it would run an operation on operands of these types.
+    fn supports(&self, op: &Op, inputs: &[TensorType]) -> Support;
+    /// An executable without programs yet, on these weights.
+    fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError>;
+}
+
+/// How a backend runs an operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// By a kernel of its own.
+    Native,
+    /// By its definition: the composite is expanded first.
+    Expand,
+    /// By the reference interpreter: right, but slow.
+    Interpreted,
+    /// Not at all, and why.
+    No(String),
+}
+
+/// Compiled programs that share weights and, in a session, states.
+pub trait Executable: Send + Sync {
+    /// Compiles one more program. Weights that earlier programs use are shared with them.
+    fn add(&self, program: &Verified<Program>) -> Result<ProgramId, CompileError>;
+    /// A new session; every state starts as zeros.
+    fn session(&self) -> Box<dyn Session>;
+}
+
+/// Names a program of an executable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProgramId(pub(crate) usize);
+
+/// One conversation or training run: owns the states, which programs share by name.
+pub trait Session: Send {
+    /// Runs a program once. `inputs` and `outputs` are in the order of its signature.
+    fn run(
+        &mut self,
+        program: ProgramId,
+        inputs: &[TensorView<'_>],
+        outputs: &mut [TensorViewMut<'_>],
+    ) -> Result<(), RunError>;
+}
+
+/// A tensor that is lent to a run; its shape is the program's.
+#[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "element types speak for themselves")]
+pub enum TensorView<'a> {
+    F32(&'a [f32]),
+    I32(&'a [i32]),
+}
+
+/// A tensor that a run fills; its shape is the program's.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "element types speak for themselves")]
+pub enum TensorViewMut<'a> {
+    F32(&'a mut [f32]),
+    I32(&'a mut [i32]),
+}
+
+impl TensorView<'_> {
+    pub(crate) const fn kind(&self) -> (DType, usize) {
+        match self {
+            Self::F32(data) => (DType::F32, data.len()),
+            Self::I32(data) => (DType::I32, data.len()),
+        }
+    }
+}
+
+impl TensorViewMut<'_> {
+    pub(crate) const fn kind(&self) -> (DType, usize) {
+        match self {
+            Self::F32(data) => (DType::F32, data.len()),
+            Self::I32(data) => (DType::I32, data.len()),
+        }
+    }
+}
+
+/// Why a program cannot be compiled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompileError {
+    /// The program reads a weight that the weight set does not have.
+    #[error("RUN001: {origin} has no tensor for the weight `{name}`")]
+    MissingWeight {
+        /// The weight.
+        name: String,
+        /// The file it was looked for in.
+        origin: String,
+    },
+    /// A weight has another shape than the program reads.
+    #[error("RUN002: {origin}: `{name}` is {found}, the program reads {expected}")]
+    WeightType {
+        /// The weight.
+        name: String,
+        /// The file it is in.
+        origin: String,
+        /// What the program reads.
+        expected: TensorType,
+        /// What the file holds.
+        found: TensorType,
+    },
+    /// A weight cannot be brought into the form that the kernels read.
+    #[error("RUN003: {origin}: `{name}`: {reason}")]
+    WeightForm {
+        /// The weight.
+        name: String,
+        /// The file it is in.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A program shares a state with an earlier one, under another type.
+    #[error("RUN004: state `{name}` is {found} here and {expected} in an earlier program")]
+    StateType {
+        /// The state.
+        name: String,
+        /// Its type in earlier programs.
+        expected: TensorType,
+        /// Its type in this one.
+        found: TensorType,
+    },
+    /// The backend cannot run the program.
+    #[error("RUN005: {reason}")]
+    Unsupported {
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// Why a run did not take place.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Another number of tensors than the signature has.
+    #[error("RUN010: the program has {expected} {kind}, {found} were given")]
+    Count {
+        /// `inputs` or `outputs`.
+        kind: &'static str,
+        /// How many the signature has.
+        expected: usize,
+        /// How many were given.
+        found: usize,
+    },
+    /// A tensor that does not fit the signature.
+    #[error("RUN011: `{name}` is {expected}, {found} {dtype} elements were given")]
+    Tensor {
+        /// The input or output.
+        name: String,
+        /// Its type.
+        expected: TensorType,
+        /// Number of elements given.
+        found: usize,
+        /// Their type.
+        dtype: DType,
+    },
+    /// A program that this executable does not have.
+    #[error("RUN012: this executable has no such program")]
+    UnknownProgram,
+    /// The interpreter refused, see its error.
+    #[error("RUN013: {0}")]
+    Interpret(#[from] orion_compiler::interpret::InterpretError),
+}
+
+/// Checks the tensors of a run against a signature: `(name, type)` of each input and output.
+pub(crate) fn check_arguments(
+    program: &Program,
+    inputs: &[TensorView<'_>],
+    outputs: &[TensorViewMut<'_>],
+) -> Result<(), RunError> {
+    let given = inputs.iter().map(TensorView::kind).collect::<Vec<_>>();
+    check_side(program, "inputs", program.inputs(), &given)?;
+    let given = outputs.iter().map(TensorViewMut::kind).collect::<Vec<_>>();
+    check_side(program, "outputs", program.outputs(), &given)
+}
+
+fn check_side(
+    program: &Program,
+    kind: &'static str,
+    parameters: &[orion_compiler::ir::program::Parameter],
+    given: &[(DType, usize)],
+) -> Result<(), RunError> {
+    if parameters.len() != given.len() {
+        let (expected, found) = (parameters.len(), given.len());
+        return Err(RunError::Count { kind, expected, found });
+    }
+    for (parameter, &(dtype, found)) in parameters.iter().zip(given) {
+        let expected = program.type_of(parameter.value);
+        // Dense real values of any width are handed over as f32.
+        let same_kind = (expected.dtype == DType::I32) == (dtype == DType::I32);
+        if expected.elements() != found || !same_kind {
+            let (name, expected) = (parameter.name.clone(), expected.clone());
+            return Err(RunError::Tensor { name, expected, found, dtype });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! What a step sees while a plan runs. Every value has a [`Place`]; a step takes the buffers that it writes out of the
+//! frame, reads others through it, and puts them back, so that no two views overlap and nothing is copied.
+
+use half::f16;
+use orion_compiler::{DType, Program, Tensor, TensorType};
+use orion_kernels::attention;
+use orion_kernels::matmul;
+use orion_kernels::pool::Pool;
+
+use crate::backend::TensorView;
+
+/// Where a value lives. Dense real values, indices and truth values of the interior are all kept in `f32` buffers:
+/// `i32` bit for bit, `bool` as 0 and 1, `f16` and `bf16` as the numbers they stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Place {
+    /// The input at this index of the signature.
+    Input(usize),
+    /// The buffer at this index.
+    Buffer(usize),
+    /// The state at this index of the signature.
+    State(usize),
+    /// The plan's constant at this index.
+    Constant(usize),
+}
+
+/// A state's storage: `f16` caches are kept as such.
+#[derive(Clone, Debug)]
+pub(super) enum StateBuffer {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+}
+
+impl StateBuffer {
+    /// Zeros for a state of this type; memory is taken page by page as it is written.
+    pub(super) fn zeros(ty: &TensorType) -> Self {
+        match ty.dtype {
+            DType::F16 => Self::F16(vec![f16::ZERO; ty.elements()]),
+            _ => Self::F32(vec![0.0; ty.elements()]),
+        }
+    }
+}
+
+/// Working memory of kernels, kept from step to step.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) matmul: matmul::Scratch,
+    pub(super) attention: attention::Scratch,
+}
+
+/// The memory of one run.
+pub(super) struct Frame<'a> {
+    pub(super) pool: &'a Pool,
+    pub(super) program: &'a Program,
+    pub(super) scratch: &'a mut Scratch,
+    inputs: &'a [TensorView<'a>],
+    constants: &'a [Vec<f32>],
+    buffers: &'a mut [Vec<f32>],
+    states: Vec<StateBuffer>,
+}
+
+impl<'a> Frame<'a> {
+    pub(super) fn new(
+        pool: &'a Pool,
+        program: &'a Program,
+        inputs: &'a [TensorView<'a>],
+        constants: &'a [Vec<f32>],
+        buffers: &'a mut [Vec<f32>],
+        states: Vec<StateBuffer>,
+        scratch: &'a mut Scratch,
+    ) -> Self {
+        Self { pool, program, scratch, inputs, constants, buffers, states }
+    }
+
+    pub(super) fn into_states(self) -> Vec<StateBuffer> {
+        self.states
+    }
+
+    /// A buffer for writing, taken out of the frame until [`put`](Self::put).
+    pub(super) fn take(&mut self, place: Place) -> Vec<f32> {
+        match place {
+            Place::Buffer(index) => std::mem::take(&mut self.buffers[index]),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Puts back what [`take`](Self::take) took.
+    pub(super) fn put(&mut self, place: Place, buffer: Vec<f32>) {
+        if let Place::Buffer(index) = place {
+            self.buffers[index] = buffer;
+        }
+    }
+
+    /// The pool, working memory, and a state that is written.
+    pub(super) fn state_mut(&mut self, index: usize) -> &mut StateBuffer {
+        &mut self.states[index]
+    }
+
+    /// A state that is read.
+    pub(super) fn state(&self, index: usize) -> &StateBuffer {
+        &self.states[index]
+    }
+
+    /// The first `count` numbers at a place. Empty for `f16` states and for `i32` inputs, which kernels read otherwise.
+    pub(super) fn reals(&self, place: Place, count: usize) -> &[f32] {
+        match place {
+            Place::Input(index) => match self.inputs[index] {
+                TensorView::F32(data) => data,
+                TensorView::I32(_) => &[],
+            },
+            Place::Buffer(index) => &self.buffers[index][..count],
+            Place::Constant(index) => &self.constants[index],
+            Place::State(index) => match &self.states[index] {
+                StateBuffer::F32(data) => data,
+                StateBuffer::F16(_) => &[],
+            },
+        }
+    }
+
+    /// The first `count` integers at a place.
+    pub(super) fn ints(&self, place: Place, count: usize) -> Vec<i32> {
+        match place {
+            Place::Input(index) => match self.inputs[index] {
+                TensorView::I32(data) => data.to_vec(),
+                TensorView::F32(_) => Vec::new(),
+            },
+            _ => {
+                self.reals(place, count).iter().map(|x| x.to_bits().cast_signed()).collect()
+            }
+        }
+    }
+
+    /// The integer of a scalar.
+    pub(super) fn int(&self, place: Place) -> i64 {
+        match place {
+            Place::Input(index) => match self.inputs[index] {
+                TensorView::I32(&[value]) => i64::from(value),
+                _ => 0,
+            },
+            _ => self.reals(place, 1).first().map_or(0, |x| i64::from(x.to_bits().cast_signed())),
+        }
+    }
+
+    /// The value at a place as the interpreter takes it.
+    pub(super) fn tensor(&self, place: Place, ty: &TensorType) -> Tensor {
+        let count = ty.elements();
+        match ty.dtype {
+            DType::I32 => Tensor::i32(ty.shape.clone(), self.ints(place, count)),
+            DType::Bool => {
+                let values = self.reals(place, count).iter().map(|&x| x != 0.0).collect();
+                Tensor::bool(ty.shape.clone(), values)
+            }
+            _ => {
+                let values = match place {
+                    Place::State(index) => match &self.states[index] {
+                        StateBuffer::F16(data) => data.iter().map(|x| x.to_f64()).collect(),
+                        StateBuffer::F32(data) => data.iter().map(|&x| f64::from(x)).collect(),
+                    },
+                    _ => self.reals(place, count).iter().map(|&x| f64::from(x)).collect(),
+                };
+                Tensor::real(ty.clone(), values)
+            }
+        }
+    }
+}
+
+/// Writes an interpreter's tensor in a buffer's encoding.
+pub(super) fn encode(tensor: &Tensor, buffer: &mut [f32]) {
+    match tensor.ty().dtype {
+        DType::I32 => {
+            buffer.iter_mut().zip(tensor.ints()).for_each(|(to, &from)| *to = f32::from_bits(from.cast_unsigned()));
+        }
+        DType::Bool => {
+            buffer.iter_mut().zip(tensor.bools()).for_each(|(to, &from)| *to = f32::from(u8::from(from)));
+        }
+        _ => buffer.iter_mut().zip(tensor.reals()).for_each(|(to, &from)| *to = from as f32),
+    }
+}

@@ -1,0 +1,163 @@
+//! The CPU backend: a program becomes a list of kernel calls over planned buffers and packed weights, run by a pool of
+//! threads that spins between calls.
+//!
+//! * [`plan`] turns a graph into steps: which kernel takes which nodes, which buffer each value lives in.
+//! * [`step`] has one file for each kind of step; its list says which operations have a kernel.
+//! * [`store`] packs weights once, in the layout the kernels stream, and shares them among programs.
+//! * [`frame`] is what a step sees while it runs: buffers, states, the pool.
+//!
+//! Operations without a kernel are run by the interpreter, one node at a time: right for every program, and fast where
+//! it matters.
+
+mod frame;
+mod plan;
+mod step;
+mod store;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use orion_compiler::{Op, Program, TensorType, Verified};
+use orion_kernels::isa::Isa;
+use orion_kernels::pool::Pool;
+
+use self::frame::{Frame, Scratch, StateBuffer};
+use self::plan::Plan;
+use self::store::WeightStore;
+use crate::backend::{
+    Backend, CompileError, Executable, ProgramId, RunError, Session, Support, TensorView, TensorViewMut,
+    check_arguments,
+};
+use crate::weights::WeightSet;
+
+/// The CPU as a device.
+pub struct Cpu {
+    pool: Arc<Pool>,
+}
+
+impl std::fmt::Debug for Cpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Cpu({} threads, {})", self.pool.threads(), self.pool.isa().name())
+    }
+}
+
+impl Cpu {
+    /// The CPU with this many threads (0: as many as the machine has cores) and the best instructions it has.
+    pub fn new(threads: usize) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self::with_isa(if threads == 0 { cores } else { threads }, Isa::detect())
+    }
+
+    /// The CPU with these instructions only.
+    pub fn with_isa(threads: usize, isa: Isa) -> Self {
+        Self { pool: Arc::new(Pool::new(threads, isa)) }
+    }
+
+    /// Threads that kernels run on.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> &'static str {
+        "cpu"
+    }
+
+    fn supports(&self, op: &Op, inputs: &[TensorType]) -> Support {
+        match (step::has_kernel(op, inputs), op.is_composite()) {
+            (true, _) => Support::Native,
+            (false, true) => Support::Expand,
+            (false, false) => Support::Interpreted,
+        }
+    }
+
+    fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError> {
+        let store = Mutex::new(WeightStore::new(weights, Arc::clone(&self.pool)));
+        let programs = Arc::new(RwLock::new(Vec::new()));
+        Ok(Arc::new(CpuExecutable { pool: Arc::clone(&self.pool), store, programs }))
+    }
+}
+
+type Plans = Arc<RwLock<Vec<Arc<Plan>>>>;
+
+struct CpuExecutable {
+    pool: Arc<Pool>,
+    store: Mutex<WeightStore>,
+    programs: Plans,
+}
+
+impl Executable for CpuExecutable {
+    fn add(&self, program: &Verified<Program>) -> Result<ProgramId, CompileError> {
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut programs = self.programs.write().unwrap_or_else(PoisonError::into_inner);
+        for state in program.states() {
+            let found = program.type_of(state.value);
+            let earlier = programs.iter().find_map(|plan| plan.state_type(&state.name));
+            if let Some(expected) = earlier.filter(|expected| *expected != found) {
+                let (name, expected, found) = (state.name.clone(), expected.clone(), found.clone());
+                return Err(CompileError::StateType { name, expected, found });
+            }
+        }
+        programs.push(Arc::new(Plan::new(program, &mut store)?));
+        Ok(ProgramId(programs.len() - 1))
+    }
+
+    fn session(&self) -> Box<dyn Session> {
+        Box::new(CpuSession {
+            pool: Arc::clone(&self.pool),
+            programs: Arc::clone(&self.programs),
+            states: BTreeMap::new(),
+            buffers: Vec::new(),
+            scratch: Scratch::default(),
+        })
+    }
+}
+
+struct CpuSession {
+    pool: Arc<Pool>,
+    programs: Plans,
+    states: BTreeMap<String, StateBuffer>,
+    /// Reused from run to run, grown to the largest program's need.
+    buffers: Vec<Vec<f32>>,
+    scratch: Scratch,
+}
+
+impl Session for CpuSession {
+    fn run(
+        &mut self,
+        program: ProgramId,
+        inputs: &[TensorView<'_>],
+        outputs: &mut [TensorViewMut<'_>],
+    ) -> Result<(), RunError> {
+        let known = self.programs.read().unwrap_or_else(PoisonError::into_inner).get(program.0).cloned();
+        let plan = known.ok_or(RunError::UnknownProgram)?;
+        check_arguments(plan.program(), inputs, outputs)?;
+        // The plan numbers states in the order of its signature; the session keeps them by name.
+        let states: Vec<StateBuffer> = plan
+            .program()
+            .states()
+            .iter()
+            .map(|state| {
+                let ty = plan.program().type_of(state.value);
+                self.states.remove(&state.name).unwrap_or_else(|| StateBuffer::zeros(ty))
+            })
+            .collect();
+        plan.reserve(&mut self.buffers);
+        let mut frame = Frame::new(
+            &self.pool,
+            plan.program(),
+            inputs,
+            plan.constants(),
+            &mut self.buffers,
+            states,
+            &mut self.scratch,
+        );
+        plan.run(&mut frame);
+        plan.copy_outputs(&frame, outputs);
+        for (state, buffer) in plan.program().states().iter().zip(frame.into_states()) {
+            self.states.insert(state.name.clone(), buffer);
+        }
+        Ok(())
+    }
+}

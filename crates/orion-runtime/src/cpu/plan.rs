@@ -1,0 +1,290 @@
+//! Plans: the list of steps that runs a program, made once. A step covers one node or several; values that no step
+//! writes are folded at planning time or are the same memory as another value; buffers are shared between values whose
+//! lives do not overlap.
+
+use std::collections::BTreeMap;
+
+use orion_compiler::pass::{self, expand::expand_composites};
+use orion_compiler::{
+    Definition, Node, NodeId, Op, Precision, Program, Tensor, TensorType, ValueId, Verified, verify,
+};
+
+use super::frame::{Frame, Place, StateBuffer, encode};
+use super::step::{self, Claim, Step};
+use super::store::WeightStore;
+use crate::backend::{CompileError, TensorViewMut};
+
+/// A program ready to run.
+pub(super) struct Plan {
+    program: Verified<Program>,
+    steps: Vec<Box<dyn Step>>,
+    constants: Vec<Vec<f32>>,
+    /// Elements of each buffer.
+    buffers: Vec<usize>,
+    outputs: Vec<(Place, TensorType)>,
+    /// States whose next value was computed elsewhere and is copied at the end.
+    stores: Vec<(usize, Place, TensorType)>,
+}
+
+/// What is known about values while steps are chosen.
+pub(super) struct Planning<'a> {
+    pub(super) program: &'a Program,
+    /// Nodes that a step already covers.
+    covered: Vec<bool>,
+    /// Values that are the same memory as an earlier one.
+    same_as: BTreeMap<ValueId, ValueId>,
+    constants: BTreeMap<ValueId, Tensor>,
+    uses: Vec<usize>,
+}
+
+impl Planning<'_> {
+    /// The value whose memory `value` shares: itself, or what it is a reshape or in-place update of.
+    pub(super) fn root(&self, mut value: ValueId) -> ValueId {
+        while let Some(&earlier) = self.same_as.get(&value) {
+            value = earlier;
+        }
+        value
+    }
+
+    /// The index of the weight that defines `value`.
+    pub(super) fn weight(&self, value: ValueId) -> Option<usize> {
+        match self.program.definition(value) {
+            Definition::Weight(index) => Some(index),
+            _ => None,
+        }
+    }
+
+    /// The index of the state whose memory `value` is.
+    pub(super) fn state(&self, value: ValueId) -> Option<usize> {
+        match self.program.definition(self.root(value)) {
+            Definition::State(index) => Some(index),
+            _ => None,
+        }
+    }
+
+    /// Types of a node's operands.
+    pub(super) fn types(&self, node: &Node) -> Vec<TensorType> {
+        self.program.input_types(node)
+    }
+
+    /// Nodes from `id` on, in execution order, that no step covers yet.
+    pub(super) fn open_from(&self, position: usize) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.program.nodes().skip(position).filter(|(id, _)| !self.covered[id.index()])
+    }
+
+    /// How many operands, outputs and states read `value`.
+    pub(super) fn uses(&self, value: ValueId) -> usize {
+        self.uses[value.index()]
+    }
+}
+
+/// Where every value lives.
+pub(super) struct Places {
+    places: Vec<Option<Place>>,
+}
+
+impl Places {
+    /// The place of a value that some step reads or writes.
+    pub(super) fn of(&self, value: ValueId) -> Place {
+        // A value without a place is never read: an empty buffer stands for it.
+        self.places[value.index()].unwrap_or(Place::Buffer(0))
+    }
+}
+
+impl Plan {
+    pub(super) fn new(program: &Verified<Program>, store: &mut WeightStore) -> Result<Self, CompileError> {
+        let program = prepare(program)?;
+        let mut planning = Planning {
+            program: &program,
+            covered: vec![false; program.order().iter().map(|id| id.index() + 1).max().unwrap_or(0)],
+            same_as: BTreeMap::new(),
+            constants: BTreeMap::new(),
+            uses: program.use_counts(),
+        };
+        let mut claims: Vec<Claim> = Vec::new();
+        for (position, (id, node)) in program.nodes().enumerate() {
+            if planning.covered[id.index()] || planning.fold(node) {
+                continue;
+            }
+            if matches!(node.op, Op::Reshape(_)) && planning.weight(node.inputs[0]).is_none() {
+                planning.same_as.insert(node.outputs[0], node.inputs[0]);
+                continue;
+            }
+            let claim = step::claim(&planning, position, id);
+            claim.nodes.iter().for_each(|id| planning.covered[id.index()] = true);
+            planning.same_as.extend(claim.in_place.iter().copied());
+            claims.push(claim);
+        }
+
+        let constants: Vec<Vec<f32>> = planning
+            .constants
+            .values()
+            .map(|tensor| {
+                let mut buffer = vec![0.0; tensor.ty().elements()];
+                encode(tensor, &mut buffer);
+                buffer
+            })
+            .collect();
+        let (places, buffers) = assign(&planning, &claims);
+        let mut steps = Vec::with_capacity(claims.len());
+        for claim in claims {
+            steps.push((claim.make)(&places, store)?);
+        }
+        let typed = |value: ValueId| (places.of(value), program.type_of(value).clone());
+        let outputs = program.outputs().iter().map(|output| typed(output.value)).collect();
+        let stores = program
+            .states()
+            .iter()
+            .enumerate()
+            .filter(|(index, state)| planning.state(state.next) != Some(*index))
+            .map(|(index, state)| (index, places.of(state.next), program.type_of(state.next).clone()))
+            .collect();
+        Ok(Self { steps, constants, buffers, outputs, stores, program })
+    }
+
+    pub(super) fn program(&self) -> &Program {
+        &self.program
+    }
+
+    pub(super) fn constants(&self) -> &[Vec<f32>] {
+        &self.constants
+    }
+
+    /// The type of a state that the program has.
+    pub(super) fn state_type(&self, name: &str) -> Option<&TensorType> {
+        let state = self.program.states().iter().find(|state| state.name == name)?;
+        Some(self.program.type_of(state.value))
+    }
+
+    /// Makes buffers large enough.
+    pub(super) fn reserve(&self, buffers: &mut Vec<Vec<f32>>) {
+        if buffers.len() < self.buffers.len() {
+            buffers.resize(self.buffers.len(), Vec::new());
+        }
+        for (buffer, &length) in buffers.iter_mut().zip(&self.buffers) {
+            if buffer.len() < length {
+                // Old contents mean nothing to a new run: allocate zeroed pages instead of copying.
+                *buffer = vec![0.0; length];
+            }
+        }
+    }
+
+    pub(super) fn run(&self, frame: &mut Frame<'_>) {
+        for step in &self.steps {
+            step.run(frame);
+        }
+        // All next values are read before any state is written: states may swap.
+        let mut next = Vec::new();
+        for (index, place, ty) in &self.stores {
+            next.push((*index, frame.tensor(*place, ty)));
+        }
+        for (index, tensor) in next {
+            match frame.state_mut(index) {
+                StateBuffer::F32(data) => encode(&tensor, data),
+                StateBuffer::F16(data) => {
+                    data.iter_mut().zip(tensor.reals()).for_each(|(to, &from)| *to = half::f16::from_f64(from));
+                }
+            }
+        }
+    }
+
+    pub(super) fn copy_outputs(&self, frame: &Frame<'_>, outputs: &mut [TensorViewMut<'_>]) {
+        for ((place, ty), output) in self.outputs.iter().zip(outputs) {
+            match output {
+                TensorViewMut::I32(data) => data.copy_from_slice(&frame.ints(*place, ty.elements())),
+                TensorViewMut::F32(data) => match frame.reals(*place, ty.elements()) {
+                    found if found.len() == data.len() => data.copy_from_slice(found),
+                    _ => encode(&frame.tensor(*place, ty), data),
+                },
+            }
+        }
+    }
+}
+
+impl Planning<'_> {
+    /// Evaluates a node whose operands are all constants; small results only, as they are kept for good.
+    fn fold(&mut self, node: &Node) -> bool {
+        let operands: Option<Vec<&Tensor>> = node.inputs.iter().map(|v| self.constants.get(v)).collect();
+        let types: Vec<TensorType> =
+            node.outputs.iter().map(|&value| self.program.type_of(value).clone()).collect();
+        let small = types.iter().all(|ty| ty.elements() <= 1 << 16);
+        let Some(operands) = operands.filter(|_| small) else { return false };
+        let results = node.op.eval(&operands, &types, Precision::Declared);
+        for (&value, result) in node.outputs.iter().zip(results) {
+            self.constants.insert(value, result.rounded());
+        }
+        true
+    }
+}
+
+/// Expands what has no kernel and cleans up.
+fn prepare(program: &Verified<Program>) -> Result<Verified<Program>, CompileError> {
+    let refuse = |reason: String| CompileError::Unsupported { reason };
+    let expanded =
+        expand_composites(program, &step::has_kernel).map_err(|error| refuse(error.to_string()))?;
+    let verified = verify(expanded).map_err(|diagnostics| refuse(diagnostics.to_string()))?;
+    pass::run(verified, pass::PIPELINE, pass::Options::default())
+        .map_err(|error| refuse(error.to_string()))
+}
+
+/// Gives every value that a step writes a buffer; two values share one when the first is last read before the second
+/// is written.
+fn assign(planning: &Planning<'_>, claims: &[Claim]) -> (Places, Vec<usize>) {
+    let program = planning.program;
+    let mut last_read: BTreeMap<ValueId, usize> = BTreeMap::new();
+    for (at, claim) in claims.iter().enumerate() {
+        for &value in claim.reads.iter().chain(&claim.writes) {
+            last_read.insert(planning.root(value), at);
+        }
+    }
+    let nexts = program.states().iter().map(|state| state.next);
+    for value in program.outputs().iter().map(|output| output.value).chain(nexts) {
+        last_read.insert(planning.root(value), usize::MAX);
+    }
+
+    let mut places: Vec<Option<Place>> = vec![None; program.value_count()];
+    for (index, input) in program.inputs().iter().enumerate() {
+        places[input.value.index()] = Some(Place::Input(index));
+    }
+    for (index, state) in program.states().iter().enumerate() {
+        places[state.value.index()] = Some(Place::State(index));
+    }
+    for (index, value) in planning.constants.keys().enumerate() {
+        places[value.index()] = Some(Place::Constant(index));
+    }
+    let mut buffers: Vec<usize> = Vec::new();
+    let mut free: Vec<usize> = Vec::new();
+    let mut ending: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (at, claim) in claims.iter().enumerate() {
+        for &value in &claim.writes {
+            let root = planning.root(value);
+            if places[root.index()].is_some() {
+                continue;
+            }
+            let need = program.type_of(root).elements();
+            // The smallest that is large enough; else the largest, which then grows.
+            let best = (0..free.len()).min_by_key(|&slot| {
+                let size = buffers[free[slot]];
+                if size >= need { (0, size) } else { (1, usize::MAX - size) }
+            });
+            let buffer = best.map_or_else(
+                || {
+                    buffers.push(0);
+                    buffers.len() - 1
+                },
+                |slot| free.swap_remove(slot),
+            );
+            buffers[buffer] = buffers[buffer].max(need);
+            places[root.index()] = Some(Place::Buffer(buffer));
+            ending.entry(last_read[&root]).or_default().push(buffer);
+        }
+        free.extend(ending.remove(&at).unwrap_or_default());
+    }
+    for index in 0..program.value_count() {
+        let shared = planning.same_as.keys().find(|value| value.index() == index);
+        if let Some(&value) = shared {
+            places[index] = places[planning.root(value).index()];
+        }
+    }
+    (Places { places }, buffers)
+}

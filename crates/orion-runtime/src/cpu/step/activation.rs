@@ -1,0 +1,76 @@
+//! Activations: `silu`, `gelu` and `swiglu`.
+
+use orion_compiler::Op;
+use orion_kernels::activation;
+use orion_kernels::pool::Pool;
+
+use super::{At, Claim, Step};
+use crate::cpu::frame::{Frame, Place};
+
+struct Unary {
+    kernel: fn(&Pool, &mut [f32], &[f32]),
+    x: Place,
+    out: Place,
+    elements: usize,
+}
+
+struct Swiglu {
+    gate: Place,
+    up: Place,
+    out: Place,
+    elements: usize,
+}
+
+pub(super) fn claim(at: At<'_>) -> Option<Claim> {
+    let (planning, node) = (at.planning, at.node);
+    if !super::has_kernel(&node.op, &planning.types(node))
+        || node.inputs.iter().any(|&value| planning.weight(value).is_some() || planning.state(value).is_some())
+    {
+        return None;
+    }
+    let (first, out) = (*node.inputs.first()?, node.outputs[0]);
+    let elements = planning.program.type_of(out).elements();
+    let unary = |kernel: fn(&Pool, &mut [f32], &[f32])| {
+        Claim::node(
+            at.id,
+            node,
+            Box::new(move |places, _| {
+                Ok(Box::new(Unary { kernel, x: places.of(first), out: places.of(out), elements }))
+            }),
+        )
+    };
+    match &node.op {
+        Op::Silu(_) => Some(unary(activation::silu)),
+        Op::Gelu(op) if op.approximate => Some(unary(activation::gelu_tanh)),
+        Op::Gelu(_) => Some(unary(activation::gelu_erf)),
+        Op::Swiglu(_) => {
+            let up = *node.inputs.get(1)?;
+            Some(Claim::node(
+                at.id,
+                node,
+                Box::new(move |places, _| {
+                    let [gate, up, out] = [first, up, out].map(|value| places.of(value));
+                    Ok(Box::new(Swiglu { gate, up, out, elements }))
+                }),
+            ))
+        }
+        _ => None,
+    }
+}
+
+impl Step for Unary {
+    fn run(&self, frame: &mut Frame<'_>) {
+        let mut buffer = frame.take(self.out);
+        (self.kernel)(frame.pool, &mut buffer[..self.elements], frame.reals(self.x, self.elements));
+        frame.put(self.out, buffer);
+    }
+}
+
+impl Step for Swiglu {
+    fn run(&self, frame: &mut Frame<'_>) {
+        let mut buffer = frame.take(self.out);
+        let (gate, up) = (frame.reals(self.gate, self.elements), frame.reals(self.up, self.elements));
+        activation::swiglu(frame.pool, &mut buffer[..self.elements], gate, up);
+        frame.put(self.out, buffer);
+    }
+}

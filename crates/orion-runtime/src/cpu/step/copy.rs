@@ -1,0 +1,81 @@
+//! `slice` and `split`: parts of a tensor, copied run by run.
+
+use orion_compiler::{Op, TensorType};
+
+use super::{At, Claim, Step};
+use crate::cpu::frame::{Frame, Place};
+
+struct Copy {
+    x: Place,
+    elements: usize,
+    parts: Vec<Part>,
+}
+
+/// Equally long runs of the source, one after the other in the result.
+struct Part {
+    out: Place,
+    starts: Vec<usize>,
+    run: usize,
+}
+
+pub(super) fn claim(at: At<'_>) -> Option<Claim> {
+    let (planning, node) = (at.planning, at.node);
+    if !super::has_kernel(&node.op, &planning.types(node)) {
+        return None;
+    }
+    let x = *node.inputs.first()?;
+    let x_type = planning.program.type_of(x);
+    let types: Vec<&TensorType> = node.outputs.iter().map(|&value| planning.program.type_of(value)).collect();
+    let runs: Vec<(Vec<usize>, usize)> = match &node.op {
+        Op::Slice(op) => vec![runs(x_type, &op.starts, types[0])],
+        Op::Split(op) => {
+            let axis = usize::try_from(if op.axis < 0 { op.axis + x_type.rank() as i64 } else { op.axis }).ok()?;
+            let mut starts = vec![0; x_type.rank()];
+            let part = |ty: &&TensorType| {
+                let part = runs(x_type, &starts, ty);
+                starts[axis] += ty.shape[axis];
+                part
+            };
+            types.iter().map(part).collect()
+        }
+        _ => return None,
+    };
+    if planning.weight(x).is_some() {
+        return None;
+    }
+    let (elements, outputs) = (x_type.elements(), node.outputs.clone());
+    Some(Claim::node(
+        at.id,
+        node,
+        Box::new(move |places, _| {
+            let part = |(out, (starts, run))| Part { out: places.of(out), starts, run };
+            let parts = outputs.into_iter().zip(runs).map(part).collect();
+            Ok(Box::new(Copy { x: places.of(x), elements, parts }))
+        }),
+    ))
+}
+
+/// Where the runs of a box that begins at `starts` and has the shape of `part` begin, and how long each is.
+fn runs(x: &TensorType, starts: &[usize], part: &TensorType) -> (Vec<usize>, usize) {
+    // Trailing dimensions that are taken whole make runs longer.
+    let whole = (0..x.rank()).rev().take_while(|&axis| x.shape[axis] == part.shape[axis]).count();
+    let outer = (x.rank() - whole).saturating_sub(1);
+    let run: usize = part.shape[outer..].iter().product();
+    let steps = orion_compiler::tensor::strides(&x.shape);
+    let first: usize = starts.iter().zip(&steps).map(|(start, step)| start * step).sum();
+    let places = orion_compiler::tensor::offsets(&part.shape[..outer], &steps[..outer]);
+    (places.map(|offset| first + offset).collect(), run)
+}
+
+impl Step for Copy {
+    fn run(&self, frame: &mut Frame<'_>) {
+        for part in &self.parts {
+            let mut buffer = frame.take(part.out);
+            let x = frame.reals(self.x, self.elements);
+            for (to, &from) in buffer.chunks_exact_mut(part.run.max(1)).zip(&part.starts) {
+                to.copy_from_slice(&x[from..from + part.run]);
+            }
+            frame.put(part.out, buffer);
+        }
+    }
+}

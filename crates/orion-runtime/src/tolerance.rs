@@ -1,0 +1,37 @@
+//! How close is close enough: every tolerance that a test or self-check compares with, and why it is what it is.
+
+/// How far a result may be from the reference: `|x - y| <= absolute + relative · |y|`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Allowed whatever the magnitude.
+    pub absolute: f64,
+    /// Allowed in proportion to the reference.
+    pub relative: f64,
+}
+
+/// `f32` kernels against the interpreter, which computes in `f64`: rounding of sums of a few thousand terms.
+pub const F32: Tolerance = Tolerance { absolute: 2e-5, relative: 2e-5 };
+
+/// Values that pass through `f16` storage once, such as a key-value cache: half a unit in the last of 11 bits.
+pub const F16: Tolerance = Tolerance { absolute: 2e-3, relative: 2e-3 };
+
+/// Matrix products whose operands are rounded to `bf16` (8 bits) first.
+pub const BF16: Tolerance = Tolerance { absolute: 2e-2, relative: 2e-2 };
+
+/// Logits of a small model on `f32` kernels against PyTorch's: both round, in different orders.
+pub const LOGITS: Tolerance = Tolerance { absolute: 1e-4, relative: 1e-4 };
+
+impl Tolerance {
+    /// The first element that is too far off, with the pair of values; a NaN is near only to a NaN.
+    pub fn first_breach(self, found: &[f32], reference: &[f32]) -> Option<(usize, f32, f32)> {
+        if found.len() != reference.len() {
+            return Some((found.len().min(reference.len()), f32::NAN, f32::NAN));
+        }
+        let near = |x: f32, y: f32| {
+            let (x, y) = (f64::from(x), f64::from(y));
+            x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= self.absolute + self.relative * y.abs()
+        };
+        let pairs = found.iter().copied().zip(reference.iter().copied()).enumerate();
+        pairs.filter(|(_, (x, y))| !near(*x, *y)).map(|(at, (x, y))| (at, x, y)).next()
+    }
+}
