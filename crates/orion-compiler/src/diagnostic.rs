@@ -59,7 +59,13 @@ impl fmt::Display for Diagnostics {
                 let carets = "^".repeat(end.saturating_sub(start).clamp(1, room));
                 let gutter = line.to_string().len();
                 write!(f, "\n{:gutter$}--> {line}:{column}", "")?;
-                write!(f, "\n{line} | {source}\n{:gutter$} | {:indent$}{carets}", "", "", indent = column - 1)?;
+                write!(
+                    f,
+                    "\n{line} | {source}\n{:gutter$} | {:indent$}{carets}",
+                    "",
+                    "",
+                    indent = column - 1
+                )?;
             }
             if let Some(help) = &diagnostic.help {
                 write!(f, "\nhelp: {help}")?;

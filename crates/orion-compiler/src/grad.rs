@@ -14,8 +14,10 @@ pub fn grad(
     with_respect_to: &[ValueId],
 ) -> Result<Program, BuildError> {
     let expanded = expand_composites(program, &|_, _| false)?;
-    let moved: Vec<ValueId> =
-        with_respect_to.iter().map(|&value| parameter(&expanded, program.definition(value), value)).collect();
+    let moved: Vec<ValueId> = with_respect_to
+        .iter()
+        .map(|&value| parameter(&expanded, program.definition(value), value))
+        .collect();
     let (program, with_respect_to) = (expanded, moved.as_slice());
     let refuse = |message: String| BuildError {
         scope: program.name.clone(),
@@ -33,7 +35,8 @@ pub fn grad(
         return Err(refuse(format!("`{output}` is {ty}; only a real scalar has a gradient")));
     }
 
-    let names: Vec<String> = with_respect_to.iter().map(|&value| parameter_name(&program, value)).collect();
+    let names: Vec<String> =
+        with_respect_to.iter().map(|&value| parameter_name(&program, value)).collect();
     let nodes: Vec<_> = program.nodes().map(|(_, node)| node.clone()).collect();
     let mut gradients: Vec<Option<Value>> = vec![None; program.value_count()];
     let needed = reaches(&program, with_respect_to);
@@ -53,7 +56,9 @@ pub fn grad(
             let outputs: Vec<Value> = node.outputs.iter().map(|&value| Value(value)).collect();
             let results: Vec<Value> = outputs
                 .iter()
-                .map(|&value| gradients[value.id().index()].unwrap_or_else(|| b.fill(&b.type_of(value), 0.0)))
+                .map(|&value| {
+                    gradients[value.id().index()].unwrap_or_else(|| b.fill(&b.type_of(value), 0.0))
+                })
                 .collect();
             let forward = Forward { inputs: &inputs, outputs: &outputs };
             let operands = node.op.vjp(&b, forward, &results).unwrap_or_default();
@@ -66,7 +71,8 @@ pub fn grad(
     }
 
     for (&value, name) in with_respect_to.iter().zip(names) {
-        let gradient = gradients[value.index()].unwrap_or_else(|| b.fill(&b.type_of(Value(value)), 0.0));
+        let gradient =
+            gradients[value.index()].unwrap_or_else(|| b.fill(&b.type_of(Value(value)), 0.0));
         b.output(format!("grad.{name}"), gradient);
     }
     let mut program = b.finish()?;

@@ -25,7 +25,11 @@ impl Tensor {
     /// # Panics
     /// When the number of elements is not the shape's, or the type is not real.
     pub fn real(ty: TensorType, elements: Vec<f64>) -> Self {
-        assert!(ty.dtype.is_float() && ty.elements() == elements.len(), "{ty}: {} reals", elements.len());
+        assert!(
+            ty.dtype.is_float() && ty.elements() == elements.len(),
+            "{ty}: {} reals",
+            elements.len()
+        );
         Self { ty, elements: Elements::Real(elements) }
     }
 
@@ -34,7 +38,10 @@ impl Tensor {
     /// # Panics
     /// When the number of elements is not the shape's.
     pub fn f32(shape: impl Into<Vec<usize>>, elements: &[f32]) -> Self {
-        Self::real(TensorType::new(DType::F32, shape), elements.iter().map(|&x| f64::from(x)).collect())
+        Self::real(
+            TensorType::new(DType::F32, shape),
+            elements.iter().map(|&x| f64::from(x)).collect(),
+        )
     }
 
     /// An `i32` tensor.
@@ -126,9 +133,15 @@ impl Tensor {
     /// When the element types differ or a place is outside of the tensor.
     pub fn place(mut self, from: &Self, at: impl Iterator<Item = usize>) -> Self {
         match (&mut self.elements, &from.elements) {
-            (Elements::Real(to), Elements::Real(from)) => at.zip(from).for_each(|(at, &x)| to[at] = x),
-            (Elements::Int(to), Elements::Int(from)) => at.zip(from).for_each(|(at, &x)| to[at] = x),
-            (Elements::Bool(to), Elements::Bool(from)) => at.zip(from).for_each(|(at, &x)| to[at] = x),
+            (Elements::Real(to), Elements::Real(from)) => {
+                at.zip(from).for_each(|(at, &x)| to[at] = x)
+            }
+            (Elements::Int(to), Elements::Int(from)) => {
+                at.zip(from).for_each(|(at, &x)| to[at] = x)
+            }
+            (Elements::Bool(to), Elements::Bool(from)) => {
+                at.zip(from).for_each(|(at, &x)| to[at] = x)
+            }
             _ => unreachable!("operands of one element type"),
         }
         self
@@ -170,7 +183,7 @@ pub fn strides(shape: &[usize]) -> Vec<usize> {
 }
 
 /// Offsets, in row-major order of `shape`, into storage where dimension `i` moves by `steps[i]`.
-pub fn offsets(shape: &[usize], steps: &[usize]) -> impl Iterator<Item = usize> {
+pub fn offsets(shape: &[usize], steps: &[usize]) -> impl Iterator<Item = usize> + use<> {
     let count = shape.iter().product::<usize>();
     let (shape, steps) = (shape.to_vec(), steps.to_vec());
     (0..count).map(move |mut index| {

@@ -159,15 +159,23 @@ pub fn read_field<T: AttributeValue>(
         .iter()
         .find(|(field, _)| field == name)
         .ok_or_else(|| AttributeError(format!("attribute `{name}` is missing")))?;
-    T::from_attribute(attribute)
-        .ok_or_else(|| AttributeError(format!("attribute `{name}` must be {}, found {attribute}", T::EXPECTED)))
+    T::from_attribute(attribute).ok_or_else(|| {
+        AttributeError(format!("attribute `{name}` must be {}, found {attribute}", T::EXPECTED))
+    })
 }
 
 /// Refuses attributes that the operation does not have, and repeated ones.
-pub fn refuse_unknown(fields: &[(String, Attribute)], known: &[&str]) -> Result<(), AttributeError> {
+pub fn refuse_unknown(
+    fields: &[(String, Attribute)],
+    known: &[&str],
+) -> Result<(), AttributeError> {
     for (index, (name, _)) in fields.iter().enumerate() {
         if !known.contains(&name.as_str()) {
-            let list = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
+            let list = if known.is_empty() {
+                "it has none".to_owned()
+            } else {
+                format!("it has {}", known.join(", "))
+            };
             return Err(AttributeError(format!("no attribute `{name}` here: {list}")));
         }
         if fields[..index].iter().any(|(earlier, _)| earlier == name) {

@@ -93,7 +93,10 @@ impl Builder {
             let value = known.value;
             let found = state.program.type_of(value).clone();
             if found != ty {
-                state.fail("weight", TypeError(format!("`{name}` is {found} elsewhere and {ty} here")));
+                state.fail(
+                    "weight",
+                    TypeError(format!("`{name}` is {found} elsewhere and {ty} here")),
+                );
             }
             return Value(value);
         }

@@ -75,7 +75,8 @@ pub(super) fn lex(text: &str) -> (Vec<Token>, Vec<Diagnostic>) {
             },
             '{' | '}' | '(' | ')' | '[' | ']' | ',' | ':' | '=' => (Some(Kind::Sign(c)), 1),
             '-' | '+' | '0'..='9' => {
-                let length = 1 + length_of(&rest[1..], |c| c.is_ascii_alphanumeric() || ".+-".contains(c));
+                let length =
+                    1 + length_of(&rest[1..], |c| c.is_ascii_alphanumeric() || ".+-".contains(c));
                 let kind = number(&rest[..length]);
                 if kind.is_none() {
                     let message = format!("`{}` is no number", &rest[..length]);
@@ -89,7 +90,8 @@ pub(super) fn lex(text: &str) -> (Vec<Token>, Vec<Diagnostic>) {
             }
             c => {
                 let span = Some((at, at + c.len_utf8()));
-                findings.push(Diagnostic::new("IR001", format!("`{c}` has no meaning here")).at(span));
+                findings
+                    .push(Diagnostic::new("IR001", format!("`{c}` has no meaning here")).at(span));
                 (None, c.len_utf8())
             }
         };
@@ -140,7 +142,8 @@ fn text_literal(text: &str) -> Option<(String, usize)> {
             '\\' => match chars.next()?.1 {
                 'u' => {
                     chars.next().filter(|(_, c)| *c == '{')?;
-                    let digits: String = chars.by_ref().map(|(_, c)| c).take_while(|c| *c != '}').collect();
+                    let digits: String =
+                        chars.by_ref().map(|(_, c)| c).take_while(|c| *c != '}').collect();
                     value.push(char::from_u32(u32::from_str_radix(&digits, 16).ok()?)?);
                 }
                 c @ ('"' | '\\') => value.push(c),

@@ -162,7 +162,8 @@ impl Parser<'_> {
             inputs.push(self.operand()?);
         }
         self.sign(')')?;
-        let fields = if self.peek().kind == Kind::Sign('{') { self.attributes()? } else { Vec::new() };
+        let fields =
+            if self.peek().kind == Kind::Sign('{') { self.attributes()? } else { Vec::new() };
         let mut end = self.tokens[self.at - 1].span.1;
         let scope = match self.peek().kind.clone() {
             Kind::Scope(scope) => {
@@ -171,8 +172,9 @@ impl Parser<'_> {
             }
             _ => String::new(),
         };
-        let op = Op::read(&op_name, &fields)
-            .map_err(|error| Diagnostic::new("IR004", format!("{op_name}: {error}")).at(Some(op_span)))?;
+        let op = Op::read(&op_name, &fields).map_err(|error| {
+            Diagnostic::new("IR004", format!("{op_name}: {error}")).at(Some(op_span))
+        })?;
         let types = results.iter().map(|(_, _, ty)| ty.clone()).collect();
         let node = self.program.add_node(op, inputs, types, Arc::from(scope));
         self.program.nodes[node.index()].span = Some((start, end));
@@ -231,9 +233,12 @@ impl Parser<'_> {
     /// `f32[1,8]`
     fn tensor_type(&mut self) -> Parsed<TensorType> {
         let token = self.next();
-        let Kind::Word(word) = &token.kind else { return Err(expected("a type such as f32[1,8]", &token)) };
-        let dtype: DType =
-            word.parse().map_err(|error| Diagnostic::new("IR002", format!("{error}")).at(Some(token.span)))?;
+        let Kind::Word(word) = &token.kind else {
+            return Err(expected("a type such as f32[1,8]", &token));
+        };
+        let dtype: DType = word
+            .parse()
+            .map_err(|error| Diagnostic::new("IR002", format!("{error}")).at(Some(token.span)))?;
         self.sign('[')?;
         let mut shape = Vec::new();
         while self.peek().kind != Kind::Sign(']') {
@@ -250,7 +255,8 @@ impl Parser<'_> {
         self.sign(']')?;
         let ty = TensorType::new(dtype, shape);
         if ty.elements() > MOST_ELEMENTS {
-            let message = format!("{ty} is larger than any tensor may be ({MOST_ELEMENTS} elements)");
+            let message =
+                format!("{ty} is larger than any tensor may be ({MOST_ELEMENTS} elements)");
             return Err(Diagnostic::new("IR002", message).at(Some(token.span)));
         }
         Ok(ty)
@@ -344,7 +350,8 @@ impl Parser<'_> {
 const MOST_ELEMENTS: usize = 1 << 40;
 
 fn expected(what: &str, found: &Token) -> Diagnostic {
-    Diagnostic::new("IR002", format!("expected {what}, found {}", found.kind.describe())).at(Some(found.span))
+    Diagnostic::new("IR002", format!("expected {what}, found {}", found.kind.describe()))
+        .at(Some(found.span))
 }
 
 fn undefined(name: &str, span: (usize, usize)) -> Diagnostic {

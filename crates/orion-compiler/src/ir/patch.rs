@@ -35,7 +35,8 @@ impl<'a> Patch<'a> {
     /// Adds a node that makes one value; `None` when its operands do not fit.
     pub fn node(&mut self, op: impl Into<Op>, inputs: &[ValueId]) -> Option<ValueId> {
         let op = op.into();
-        let types: Vec<TensorType> = inputs.iter().map(|&value| self.type_of(value).clone()).collect();
+        let types: Vec<TensorType> =
+            inputs.iter().map(|&value| self.type_of(value).clone()).collect();
         let results = op.infer(&types).ok()?;
         let value = ValueId(self.next_value);
         self.next_value += u32::try_from(results.len()).ok()?;

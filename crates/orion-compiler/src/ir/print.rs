@@ -20,13 +20,19 @@ use super::program::{Program, ValueId};
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = names(self);
-        let name = |value: ValueId| -> &str { names.get(value.index()).map_or("?", String::as_str) };
+        let name =
+            |value: ValueId| -> &str { names.get(value.index()).map_or("?", String::as_str) };
         let title = if is_plain_word(&self.name) { self.name.clone() } else { quoted(&self.name) };
         writeln!(f, "program {title} {{")?;
         for (keyword, parameters) in [("input", &self.inputs), ("weight", &self.weights)] {
             for parameter in parameters {
                 let ty = self.type_of(parameter.value);
-                writeln!(f, "  {keyword} %{} {}: {ty}", name(parameter.value), quoted(&parameter.name))?;
+                writeln!(
+                    f,
+                    "  {keyword} %{} {}: {ty}",
+                    name(parameter.value),
+                    quoted(&parameter.name)
+                )?;
             }
         }
         for state in &self.states {
@@ -71,7 +77,7 @@ fn quoted(name: &str) -> String {
         match c {
             '"' => text.push_str("\\\""),
             '\\' => text.push_str("\\\\"),
-            c if c.is_control() => text.push_str(&format!("\\u{{{:x}}}", c as u32)),
+            c if c.is_control() => text.extend(c.escape_unicode()),
             c => text.push(c),
         }
     }

@@ -234,7 +234,8 @@ impl Program {
         result.inputs = parameters(&self.inputs);
         result.weights = parameters(&self.weights);
         result.outputs = parameters(&self.outputs);
-        let state = |s: &State| State { name: s.name.clone(), value: at(s.value), next: at(s.next) };
+        let state =
+            |s: &State| State { name: s.name.clone(), value: at(s.value), next: at(s.next) };
         result.states = self.states.iter().map(state).collect();
         result
     }

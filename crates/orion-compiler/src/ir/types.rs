@@ -81,8 +81,9 @@ pub fn axis_index(axis: i64, rank: usize) -> Option<usize> {
 
 /// [`axis_index`] with the error that an operation reports.
 pub fn require_axis(axis: i64, of: &TensorType) -> Result<usize, TypeError> {
-    axis_index(axis, of.rank())
-        .ok_or_else(|| TypeError(format!("axis {axis} is outside of {of}, which has {} dimensions", of.rank())))
+    axis_index(axis, of.rank()).ok_or_else(|| {
+        TypeError(format!("axis {axis} is outside of {of}, which has {} dimensions", of.rank()))
+    })
 }
 
 /// Exactly `N` operands, or the error that says how many there were.

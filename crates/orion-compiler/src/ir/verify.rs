@@ -103,7 +103,9 @@ fn check(program: &Program) -> Vec<(Place, Diagnostic)> {
         let row = ty.shape.last().copied().unwrap_or(1);
         let fits = ty.elements().checked_mul(8).is_some_and(|bytes| isize::try_from(bytes).is_ok());
         if !fits || !row.is_multiple_of(ty.dtype.block_len()) {
-            let message = format!("`{name}` cannot be {ty}: its rows must be whole blocks and its size addressable");
+            let message = format!(
+                "`{name}` cannot be {ty}: its rows must be whole blocks and its size addressable"
+            );
             findings.push((Place::Line(1 + index), Diagnostic::new("IR014", message)));
         }
     }
@@ -123,7 +125,11 @@ fn check(program: &Program) -> Vec<(Place, Diagnostic)> {
 fn check_names(program: &Program, findings: &mut Vec<(Place, Diagnostic)>) {
     let kinds: [(&str, usize, Vec<&str>); 4] = [
         ("input", 1, program.inputs.iter().map(|p| p.name.as_str()).collect()),
-        ("weight", 1 + program.inputs.len(), program.weights.iter().map(|p| p.name.as_str()).collect()),
+        (
+            "weight",
+            1 + program.inputs.len(),
+            program.weights.iter().map(|p| p.name.as_str()).collect(),
+        ),
         (
             "state",
             1 + program.inputs.len() + program.weights.len(),
@@ -131,7 +137,10 @@ fn check_names(program: &Program, findings: &mut Vec<(Place, Diagnostic)>) {
         ),
         (
             "output",
-            1 + program.inputs.len() + program.weights.len() + program.states.len() + program.order.len(),
+            1 + program.inputs.len()
+                + program.weights.len()
+                + program.states.len()
+                + program.order.len(),
             program.outputs.iter().map(|p| p.name.as_str()).collect(),
         ),
     ];
@@ -155,7 +164,10 @@ fn check_nodes(program: &Program, findings: &mut Vec<(Place, Diagnostic)>) {
     for (position, (_, node)) in program.nodes().enumerate() {
         let undefined = node.inputs.iter().filter(|value| !is_defined(&defined, **value)).count();
         if undefined > 0 {
-            let message = format!("{}: {undefined} of its operands are not defined before it", node.op.name());
+            let message = format!(
+                "{}: {undefined} of its operands are not defined before it",
+                node.op.name()
+            );
             findings.push((Place::Node(position), Diagnostic::new("IR010", message)));
         } else {
             match node.op.infer(&program.input_types(node)) {
@@ -164,13 +176,18 @@ fn check_nodes(program: &Program, findings: &mut Vec<(Place, Diagnostic)>) {
                     findings.push((Place::Node(position), Diagnostic::new("IR011", message)));
                 }
                 Ok(types) => {
-                    let found: Vec<_> = node.outputs.iter().map(|&v| program.type_of(v).clone()).collect();
+                    let found: Vec<_> =
+                        node.outputs.iter().map(|&v| program.type_of(v).clone()).collect();
                     if types != found {
                         let list = |types: &[crate::TensorType]| {
                             types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
                         };
-                        let message =
-                            format!("{} gives {}, not {}", node.op.name(), list(&types), list(&found));
+                        let message = format!(
+                            "{} gives {}, not {}",
+                            node.op.name(),
+                            list(&types),
+                            list(&found)
+                        );
                         findings.push((Place::Node(position), Diagnostic::new("IR011", message)));
                     }
                 }

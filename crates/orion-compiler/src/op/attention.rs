@@ -31,7 +31,10 @@ impl Composite for Attention {
         let (&[batch, queries, heads, head_dim], &[_, capacity, kv_heads, _]) =
             (q_type.shape.as_slice(), store.shape.as_slice())
         else {
-            return b.fail(Self::NAME, TypeError(format!("q and keys need four dimensions, found {q_type} and {store}")));
+            return b.fail(
+                Self::NAME,
+                TypeError(format!("q and keys need four dimensions, found {q_type} and {store}")),
+            );
         };
         if b.type_of(values) != store
             || store.shape != [batch, capacity, kv_heads, head_dim]

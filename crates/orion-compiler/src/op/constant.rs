@@ -25,10 +25,15 @@ impl Primitive for Constant {
             return Err(TypeError::new("takes no operands"));
         }
         if !(self.dtype.is_dense_float() || self.dtype == DType::I32) {
-            return Err(TypeError(format!("{ty} cannot be written as a constant; only f32, f16, bf16 and i32")));
+            return Err(TypeError(format!(
+                "{ty} cannot be written as a constant; only f32, f16, bf16 and i32"
+            )));
         }
         if self.values.len() != 1 && self.values.len() != ty.elements() {
-            return Err(TypeError(format!("{} values for {ty}; give one for all or one for each", self.values.len())));
+            return Err(TypeError(format!(
+                "{} values for {ty}; give one for all or one for each",
+                self.values.len()
+            )));
         }
         Ok(vec![ty])
     }
@@ -40,7 +45,10 @@ impl Primitive for Constant {
             values => values.to_vec(),
         };
         if self.dtype == DType::I32 {
-            return vec![Tensor::i32(ty.shape.clone(), values.into_iter().map(|x| x as i32).collect())];
+            return vec![Tensor::i32(
+                ty.shape.clone(),
+                values.into_iter().map(|x| x as i32).collect(),
+            )];
         }
         vec![Tensor::real(ty.clone(), values).rounded()]
     }
@@ -55,7 +63,11 @@ impl Primitive for Constant {
 
     fn samples() -> Vec<Sample> {
         vec![
-            Sample::of(Self { dtype: DType::F32, shape: vec![2, 2], values: vec![1.0, -2.5, 1e-5, 3e10] }),
+            Sample::of(Self {
+                dtype: DType::F32,
+                shape: vec![2, 2],
+                values: vec![1.0, -2.5, 1e-5, 3e10],
+            }),
             Sample::of(Self { dtype: DType::BF16, shape: vec![3], values: vec![0.1] }),
             Sample::of(Self { dtype: DType::I32, shape: vec![], values: vec![-7.0] }),
         ]

@@ -3,7 +3,7 @@
 
 use crate::ir::types::{TypeError, broadcast, exactly};
 use crate::tensor::{broadcast_steps, offsets};
-use crate::{DType, Tensor, TensorType, Builder, Value};
+use crate::{Builder, DType, Tensor, TensorType, Value};
 
 /// One real operand; the result has its type.
 pub(super) fn infer_unary(inputs: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
@@ -17,7 +17,9 @@ pub(super) fn infer_binary(inputs: &[TensorType]) -> Result<Vec<TensorType>, Typ
     let [x, y] = exactly(inputs)?;
     require_dense(&x)?;
     if x.dtype != y.dtype {
-        return Err(TypeError(format!("operands are {x} and {y}; cast one so that both have one element type")));
+        return Err(TypeError(format!(
+            "operands are {x} and {y}; cast one so that both have one element type"
+        )));
     }
     Ok(vec![x.with_shape(broadcast(&x.shape, &y.shape)?)])
 }
@@ -35,7 +37,9 @@ pub(super) fn infer_arithmetic(inputs: &[TensorType]) -> Result<Vec<TensorType>,
 pub(super) fn infer_comparison(inputs: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
     let [x, y] = exactly(inputs)?;
     if x.dtype != y.dtype || x.dtype.is_block() || x.dtype == DType::Bool {
-        return Err(TypeError(format!("{x} and {y} cannot be compared; both must be i32 or one dense real type")));
+        return Err(TypeError(format!(
+            "{x} and {y} cannot be compared; both must be i32 or one dense real type"
+        )));
     }
     Ok(vec![TensorType::new(DType::Bool, broadcast(&x.shape, &y.shape)?)])
 }
@@ -49,7 +53,11 @@ pub(super) fn require_dense(x: &TensorType) -> Result<(), TypeError> {
 }
 
 /// Applies `f` to every element.
-pub(super) fn map(inputs: &[&Tensor], outputs: &[TensorType], f: impl Fn(f64) -> f64) -> Vec<Tensor> {
+pub(super) fn map(
+    inputs: &[&Tensor],
+    outputs: &[TensorType],
+    f: impl Fn(f64) -> f64,
+) -> Vec<Tensor> {
     vec![Tensor::real(outputs[0].clone(), inputs[0].reals().iter().map(|&x| f(x)).collect())]
 }
 
@@ -98,7 +106,10 @@ pub(super) fn compare(
 }
 
 /// Offsets of the two operands' elements that meet at each element of the result.
-pub(super) fn pairs(inputs: &[&Tensor], shape: &[usize]) -> impl Iterator<Item = (usize, usize)> {
+pub(super) fn pairs(
+    inputs: &[&Tensor],
+    shape: &[usize],
+) -> impl Iterator<Item = (usize, usize)> + use<> {
     let x = offsets(shape, &broadcast_steps(&inputs[0].ty().shape, shape));
     let y = offsets(shape, &broadcast_steps(&inputs[1].ty().shape, shape));
     x.zip(y)

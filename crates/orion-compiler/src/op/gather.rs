@@ -15,7 +15,9 @@ impl Primitive for Gather {
     fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
         let [table, index] = exactly(inputs)?;
         let [rows, row @ ..] = table.shape.as_slice() else {
-            return Err(TypeError(format!("the table needs at least one dimension, found {table}")));
+            return Err(TypeError(format!(
+                "the table needs at least one dimension, found {table}"
+            )));
         };
         if index.dtype != DType::I32 {
             return Err(TypeError(format!("indices must be i32, found {index}")));

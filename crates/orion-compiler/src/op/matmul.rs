@@ -31,12 +31,16 @@ impl Primitive for Matmul {
         let [x, y] = exactly(inputs)?;
         elementwise::require_dense(&x)?;
         if x.dtype != y.dtype {
-            return Err(TypeError(format!("operands are {x} and {y}; cast one so that both have one element type")));
+            return Err(TypeError(format!(
+                "operands are {x} and {y}; cast one so that both have one element type"
+            )));
         }
         let (x_lead, m, k) = dims(&x, self.transpose_x)?;
         let (y_lead, k_y, n) = dims(&y, self.transpose_y)?;
         if k != k_y {
-            return Err(TypeError(format!("inner dimensions differ: {k} of {x} against {k_y} of {y}")));
+            return Err(TypeError(format!(
+                "inner dimensions differ: {k} of {x} against {k_y} of {y}"
+            )));
         }
         let mut shape = broadcast(x_lead, y_lead)?;
         shape.extend([m, n]);
@@ -60,8 +64,9 @@ impl Primitive for Matmul {
             let (xs, ys) = (&xs[x_batch * m * k..], &ys[y_batch * k * n..]);
             for row in 0..m {
                 for column in 0..n {
-                    let products =
-                        (0..k).map(|i| xs[row * x_row + i * x_inner] * ys[i * y_inner + column * y_column]);
+                    let products = (0..k).map(|i| {
+                        xs[row * x_row + i * x_inner] * ys[i * y_inner + column * y_column]
+                    });
                     values.push(products.sum());
                 }
             }

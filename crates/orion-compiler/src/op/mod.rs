@@ -11,7 +11,7 @@ use crate::ir::types::TypeError;
 use crate::ir::verify::verify;
 use crate::{Builder, Precision, Tensor, TensorType, Value};
 
-pub mod elementwise;
+mod elementwise;
 
 /// What a primitive's gradient may read: the values of the forward pass.
 #[derive(Clone, Copy, Debug)]
@@ -216,33 +216,109 @@ macro_rules! ops {
 
 mod add;
 mod attention;
+mod broadcast_to;
+mod cast;
+mod concat;
 mod constant;
+mod cos;
+mod cross_entropy;
+mod div;
+mod embedding;
+mod equal;
+mod erf;
 mod exp;
 mod gather;
+mod gelu;
+mod iota;
+mod layer_norm;
+mod less;
+mod less_equal;
+mod linear;
+mod log;
+mod log_softmax;
 mod matmul;
+mod maximum;
+mod minimum;
 mod mul;
+mod neg;
+mod pad;
+mod reduce_max;
+mod reduce_mean;
 mod reduce_sum;
 mod reshape;
 mod rms_norm;
+mod rope;
+mod rsqrt;
+mod scatter_add;
+mod select;
+mod sigmoid;
+mod silu;
+mod sin;
+mod slice;
+mod slice_at;
 mod softmax;
 mod split;
+mod sqrt;
+mod sub;
+mod swiglu;
+mod tanh;
+mod transpose;
+mod update_slice;
 
 ops! {
     primitive {
         add::Add,
+        broadcast_to::BroadcastTo,
+        cast::Cast,
+        concat::Concat,
         constant::Constant,
+        cos::Cos,
+        div::Div,
+        equal::Equal,
+        erf::Erf,
         exp::Exp,
         gather::Gather,
+        iota::Iota,
+        less::Less,
+        less_equal::LessEqual,
+        log::Log,
         matmul::Matmul,
+        maximum::Maximum,
+        minimum::Minimum,
         mul::Mul,
+        neg::Neg,
+        pad::Pad,
+        reduce_max::ReduceMax,
         reduce_sum::ReduceSum,
         reshape::Reshape,
+        rsqrt::Rsqrt,
+        scatter_add::ScatterAdd,
+        select::Select,
+        sigmoid::Sigmoid,
+        sin::Sin,
+        slice::Slice,
+        slice_at::SliceAt,
         softmax::Softmax,
         split::Split,
+        sqrt::Sqrt,
+        sub::Sub,
+        tanh::Tanh,
+        transpose::Transpose,
+        update_slice::UpdateSlice,
     }
     composite {
         attention::Attention,
+        cross_entropy::CrossEntropy,
+        embedding::Embedding,
+        gelu::Gelu,
+        layer_norm::LayerNorm,
+        linear::Linear,
+        log_softmax::LogSoftmax,
+        reduce_mean::ReduceMean,
         rms_norm::RmsNorm,
+        rope::Rope,
+        silu::Silu,
+        swiglu::Swiglu,
     }
 }
 
@@ -250,7 +326,8 @@ impl Op {
     /// The operation of this name with attributes from text.
     pub fn read(name: &str, fields: &[(String, Attribute)]) -> Result<Self, AttributeError> {
         let entry = OPS.iter().find(|entry| entry.name == name).ok_or_else(|| {
-            let near = nearest(name).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let near =
+                nearest(name).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             AttributeError(format!("no operation is called `{name}`{near}"))
         })?;
         (entry.read)(fields)
@@ -268,28 +345,39 @@ impl Op {
 /// The operation whose name shares the longest beginning with `name`, if it shares more than two letters.
 fn nearest(name: &str) -> Option<&'static str> {
     let shared = |a: &str| a.bytes().zip(name.bytes()).take_while(|(x, y)| x == y).count();
-    OPS.iter().map(|entry| entry.name).max_by_key(|known| shared(known)).filter(|known| shared(known) > 2)
+    OPS.iter()
+        .map(|entry| entry.name)
+        .max_by_key(|known| shared(known))
+        .filter(|known| shared(known) > 2)
 }
 
 /// Builds a composite's definition as a program of its own: operands are inputs, the result is the output.
 fn expansion(op: &impl Composite, inputs: &[TensorType]) -> Result<crate::Program, TypeError> {
     let b = Builder::new("expansion");
-    let operands: Vec<Value> =
-        inputs.iter().enumerate().map(|(index, ty)| b.input(index.to_string(), ty.clone())).collect();
+    let operands: Vec<Value> = inputs
+        .iter()
+        .enumerate()
+        .map(|(index, ty)| b.input(index.to_string(), ty.clone()))
+        .collect();
     let result = op.expand(&b, &operands);
     b.output("result", result);
     b.finish().map_err(|error| TypeError(format!("{}: {}", error.op, error.error)))
 }
 
-fn infer_composite(op: &impl Composite, inputs: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
+fn infer_composite(
+    op: &impl Composite,
+    inputs: &[TensorType],
+) -> Result<Vec<TensorType>, TypeError> {
     let program = expansion(op, inputs)?;
     Ok(program.outputs().iter().map(|output| program.type_of(output.value).clone()).collect())
 }
 
 fn eval_composite(op: &impl Composite, inputs: &[&Tensor], precision: Precision) -> Vec<Tensor> {
     let types: Vec<TensorType> = inputs.iter().map(|tensor| tensor.ty().clone()).collect();
-    let arguments =
-        Arguments { inputs: inputs.iter().map(|&tensor| tensor.clone()).collect(), ..Arguments::default() };
+    let arguments = Arguments {
+        inputs: inputs.iter().map(|&tensor| tensor.clone()).collect(),
+        ..Arguments::default()
+    };
     let program = expansion(op, &types).ok().and_then(|program| verify(program).ok());
     match program.map(|program| interpret(&program, &arguments, precision)) {
         Some(Ok(results)) => results.outputs,
@@ -300,7 +388,8 @@ fn eval_composite(op: &impl Composite, inputs: &[&Tensor], precision: Precision)
 fn flops_composite(op: &impl Composite, inputs: &[TensorType]) -> u64 {
     let Ok(program) = expansion(op, inputs) else { return 0 };
     let of = |node: &crate::Node| {
-        let outputs: Vec<_> = node.outputs.iter().map(|&value| program.type_of(value).clone()).collect();
+        let outputs: Vec<_> =
+            node.outputs.iter().map(|&value| program.type_of(value).clone()).collect();
         node.op.flops(&program.input_types(node), &outputs)
     };
     program.nodes().map(|(_, node)| of(node)).sum()

@@ -16,7 +16,11 @@ attributes! {
 }
 
 /// The type after reducing `axes`, and the same with the axes kept.
-pub(super) fn reduced(x: &TensorType, axes: &[i64], keep: bool) -> Result<(TensorType, TensorType), TypeError> {
+pub(super) fn reduced(
+    x: &TensorType,
+    axes: &[i64],
+    keep: bool,
+) -> Result<(TensorType, TensorType), TypeError> {
     let mut kept = x.shape.clone();
     let mut gone = vec![false; x.rank()];
     for &axis in axes {
@@ -26,7 +30,8 @@ pub(super) fn reduced(x: &TensorType, axes: &[i64], keep: bool) -> Result<(Tenso
         }
         kept[axis] = 1;
     }
-    let dropped: Vec<usize> = x.shape.iter().zip(&gone).filter(|(_, gone)| !**gone).map(|(&n, _)| n).collect();
+    let dropped: Vec<usize> =
+        x.shape.iter().zip(&gone).filter(|(_, gone)| !**gone).map(|(&n, _)| n).collect();
     let kept = x.with_shape(kept);
     Ok((if keep { kept.clone() } else { x.with_shape(dropped) }, kept))
 }

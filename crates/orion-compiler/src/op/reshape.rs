@@ -19,7 +19,9 @@ impl Primitive for Reshape {
         let [x] = exactly(inputs)?;
         let result = x.with_shape(self.shape.clone());
         if x.elements() != result.elements() || x.dtype.is_block() {
-            return Err(TypeError(format!("{x} cannot become {result}: a reshape keeps the number of elements")));
+            return Err(TypeError(format!(
+                "{x} cannot become {result}: a reshape keeps the number of elements"
+            )));
         }
         Ok(vec![result])
     }
@@ -37,7 +39,10 @@ impl Primitive for Reshape {
     }
 
     fn samples() -> Vec<Sample> {
-        vec![Sample::of(Self { shape: vec![3, 4] }).f32([2, 6]), Sample::of(Self { shape: vec![1] }).f32([])]
+        vec![
+            Sample::of(Self { shape: vec![3, 4] }).f32([2, 6]),
+            Sample::of(Self { shape: vec![1] }).f32([]),
+        ]
     }
 }
 

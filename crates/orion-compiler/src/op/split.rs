@@ -44,7 +44,8 @@ impl Primitive for Split {
         let part = |ty: &TensorType| {
             let from = start;
             start += ty.shape[axis];
-            let inside = move |at: &usize| (from..from + ty.shape[axis]).contains(&(at / step % length));
+            let inside =
+                move |at: &usize| (from..from + ty.shape[axis]).contains(&(at / step % length));
             x.pick(ty.clone(), (0..x.ty().elements()).filter(inside))
         };
         outputs.iter().map(part).collect()

@@ -44,7 +44,8 @@ fn expand_once(
         let inputs: Vec<Value> =
             node.inputs.iter().map(|value| Value(*replaced.get(value).unwrap_or(value))).collect();
         b.scoped(&node.scope, || {
-            let results = match unclaimed(program, node, keep).then(|| node.op.expand(&b, &inputs)) {
+            let results = match unclaimed(program, node, keep).then(|| node.op.expand(&b, &inputs))
+            {
                 Some(Some(result)) => vec![result],
                 _ => b.apply(node.op.clone(), &inputs),
             };

@@ -54,18 +54,12 @@ pub enum PassError {
 }
 
 /// What the driver shall do besides running the rules.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Options<'a> {
     /// Stop after this many changes in all: halving it finds the change that broke a program.
     pub stop_after: Option<usize>,
     /// Called with a rule's name and the program after the rule has run.
     pub after: Option<&'a dyn Fn(&str, &Program)>,
-}
-
-impl std::fmt::Debug for dyn Fn(&str, &Program) + '_ {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("observer")
-    }
 }
 
 /// Runs rules one after the other, each until it no longer fires.

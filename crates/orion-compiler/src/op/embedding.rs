@@ -1,0 +1,39 @@
+//! `embedding`: rows of a weight by token id.
+
+use super::{Composite, Sample};
+use crate::{Builder, DType, TensorType, Value, attributes};
+
+attributes! {
+    /// `cast(gather(table, index))`. Operands: `table [rows, width]` of any real type, also a block type, `index i32[…]`.
+    pub struct Embedding {
+        /// Element type of the result.
+        pub dtype: DType,
+    }
+}
+
+impl Composite for Embedding {
+    const NAME: &'static str = "embedding";
+
+    fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
+        let &[table, index] = inputs else {
+            return b.wrong_operands(Self::NAME, "table, index", inputs);
+        };
+        b.cast(b.gather(table, index), self.dtype)
+    }
+
+    fn samples() -> Vec<Sample> {
+        vec![
+            Sample::of(Self { dtype: DType::F32 }).f32([5, 3]).i32([2, 2], 0..5),
+            Sample::of(Self { dtype: DType::F32 })
+                .operand(TensorType::new(DType::Q8_0, [4, 32]), -2.0..2.0)
+                .i32([3], 0..4),
+        ]
+    }
+}
+
+impl Builder {
+    /// Rows of `table` by `index`, as `dtype`.
+    pub fn embedding(&self, table: Value, index: Value, dtype: DType) -> Value {
+        self.apply1(Embedding { dtype }, &[table, index])
+    }
+}

@@ -1,0 +1,38 @@
+//! `layer_norm`: layer normalisation (Ba et al., 2016).
+
+use super::{Composite, Sample};
+use crate::{Builder, Value, attributes};
+
+attributes! {
+    /// `y = (x - mean) / sqrt(variance + eps) · weight + bias` over the last axis. Operands: `x`, `weight`, `bias`.
+    pub struct LayerNorm {
+        /// Added to the variance.
+        pub eps: f64,
+    }
+}
+
+impl Composite for LayerNorm {
+    const NAME: &'static str = "layer_norm";
+
+    fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
+        let &[x, weight, bias] = inputs else {
+            return b.wrong_operands(Self::NAME, "x, weight, bias", inputs);
+        };
+        let dtype = b.type_of(x).dtype;
+        let centred = b.sub(x, b.reduce_mean(x, &[-1], true));
+        let variance = b.reduce_mean(b.mul(centred, centred), &[-1], true);
+        let scale = b.rsqrt(b.add(variance, b.scalar(dtype, self.eps)));
+        b.add(b.mul(b.mul(centred, scale), weight), bias)
+    }
+
+    fn samples() -> Vec<Sample> {
+        vec![Sample::of(Self { eps: 1e-5 }).f32([2, 3, 8]).f32([8]).f32([8])]
+    }
+}
+
+impl Builder {
+    /// Layer normalisation of the last axis.
+    pub fn layer_norm(&self, x: Value, weight: Value, bias: Value, eps: f64) -> Value {
+        self.apply1(LayerNorm { eps }, &[x, weight, bias])
+    }
+}

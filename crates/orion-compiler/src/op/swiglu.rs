@@ -1,0 +1,29 @@
+//! `swiglu`: the gated linear unit of Llama (Shazeer, 2020).
+
+use super::{Composite, Sample};
+use crate::{Builder, Value, attributes};
+
+attributes! {
+    /// `silu(gate) · up`. Operands: `gate`, `up`.
+    pub struct Swiglu {}
+}
+
+impl Composite for Swiglu {
+    const NAME: &'static str = "swiglu";
+
+    fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
+        let &[gate, up] = inputs else { return b.wrong_operands(Self::NAME, "gate, up", inputs) };
+        b.mul(b.silu(gate), up)
+    }
+
+    fn samples() -> Vec<Sample> {
+        vec![Sample::of(Self {}).f32([2, 3]).f32([2, 3])]
+    }
+}
+
+impl Builder {
+    /// `silu(gate) · up`.
+    pub fn swiglu(&self, gate: Value, up: Value) -> Value {
+        self.apply1(Swiglu {}, &[gate, up])
+    }
+}
