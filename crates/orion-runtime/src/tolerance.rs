@@ -29,7 +29,9 @@ impl Tolerance {
         }
         let near = |x: f32, y: f32| {
             let (x, y) = (f64::from(x), f64::from(y));
-            x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= self.absolute + self.relative * y.abs()
+            x == y
+                || (x.is_nan() && y.is_nan())
+                || (x - y).abs() <= self.absolute + self.relative * y.abs()
         };
         let pairs = found.iter().copied().zip(reference.iter().copied()).enumerate();
         pairs.filter(|(_, (x, y))| !near(*x, *y)).map(|(at, (x, y))| (at, x, y)).next()

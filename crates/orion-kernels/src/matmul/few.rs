@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{FEW, GROUP_ROWS, PackedMatrix, Tile};
+use super::{FEW, GROUP_ROWS, PackedMatrix, TOGETHER, Tile};
 use crate::pool::{DisjointMut, Pool};
 
 pub(super) fn few(
@@ -17,17 +17,22 @@ pub(super) fn few(
     let outputs: Vec<_> = outputs.iter_mut().map(|output| DisjointMut::new(output)).collect();
     let total = matrices.iter().map(|matrix| matrix.groups() * matrix.group_bytes()).sum();
     pool.run(|thread| {
-        let mut tile = Tile::default();
+        let mut tiles = [Tile::default(); TOGETHER];
         let mut first = 0;
         for (matrix, output) in matrices.iter().zip(&outputs) {
-            for group in share(matrix, first, total, pool.threads(), thread) {
-                matrix.few(pool.isa(), group, x, m, &mut tile);
-                let rows = group * GROUP_ROWS..((group + 1) * GROUP_ROWS).min(matrix.rows());
-                for (i, sums) in tile.iter().enumerate().take(m) {
-                    let start = i * matrix.rows();
-                    // SAFETY: every group belongs to one thread, and groups own disjoint rows of the output.
-                    let out = unsafe { output.slice(start + rows.start..start + rows.end) };
-                    out.copy_from_slice(&sums[..rows.len()]);
+            let share = share(matrix, first, total, pool.threads(), thread);
+            for start in share.clone().step_by(TOGETHER) {
+                let groups = start..(start + TOGETHER).min(share.end);
+                let tiles = &mut tiles[..groups.len()];
+                matrix.few(pool.isa(), groups.clone(), x, m, tiles);
+                for (group, tile) in groups.zip(&*tiles) {
+                    let rows = group * GROUP_ROWS..((group + 1) * GROUP_ROWS).min(matrix.rows());
+                    for (i, sums) in tile.iter().enumerate().take(m) {
+                        let at = i * matrix.rows();
+                        // SAFETY: every group belongs to one thread, and groups own disjoint rows of the output.
+                        let out = unsafe { output.slice(at + rows.start..at + rows.end) };
+                        out.copy_from_slice(&sums[..rows.len()]);
+                    }
                 }
             }
             first += matrix.groups() * matrix.group_bytes();

@@ -97,12 +97,6 @@ pub(super) fn gemm(
     outputs: &mut [&mut [f32]],
 ) {
     let columns = x.len() / m;
-    if columns == 0 {
-        for output in outputs {
-            output.fill(0.0);
-        }
-        return;
-    }
     let kernel = TileKernel::of(pool.isa());
     let blocks = m.div_ceil(kernel.rows);
     let plan = Plan { kernel, isa: pool.isa(), m, columns, blocks, matrices };

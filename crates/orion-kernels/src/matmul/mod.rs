@@ -23,6 +23,9 @@ pub const GROUP_ROWS: usize = 16;
 /// Rows of `x` up to which weights are multiplied as they stream from memory.
 pub(crate) const FEW: usize = 8;
 
+/// Groups that a product of few rows streams at the same time.
+pub(crate) const TOGETHER: usize = 4;
+
 /// Dot products of up to [`FEW`] rows of `x` with one group.
 pub(crate) type Tile = [[f32; GROUP_ROWS]; FEW];
 
@@ -64,7 +67,10 @@ pub fn matmul(
         assert_eq!(matrix.columns(), columns, "matrices share x");
         assert_eq!(output.len(), m * matrix.rows(), "outputs are [m, rows]");
     }
-    if m == 0 {
+    if m == 0 || columns == 0 {
+        for output in outputs {
+            output.fill(0.0);
+        }
         return;
     }
     let is_quantized = |matrix: &&PackedMatrix| matrix.format().is_quantized();

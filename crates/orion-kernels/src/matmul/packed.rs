@@ -170,8 +170,17 @@ impl PackedMatrix {
     }
 
     /// See the family's `few`.
-    pub(super) fn few(&self, isa: Isa, group: usize, x: &[f32], m: usize, tile: &mut Tile) {
-        dense::few(isa, self.format, self.group(group), x, m, tile);
+    pub(super) fn few(
+        &self,
+        isa: Isa,
+        groups: Range<usize>,
+        x: &[f32],
+        m: usize,
+        tiles: &mut [Tile],
+    ) {
+        let bytes = groups.start * self.group_bytes..groups.end * self.group_bytes;
+        let groups = &self.pages.as_slice()[bytes];
+        dense::few(isa, self.format, groups, x, m, tiles);
     }
 
     /// See the family's `widen`.

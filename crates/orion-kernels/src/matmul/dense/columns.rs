@@ -72,93 +72,119 @@ impl Format for Bf16 {
     }
 }
 
-/// `tile[i][lane] = Σ_k x[i][k] · w[lane][k]`.
+/// `tiles[group][i][lane] = Σ_k x[i][k] · w[group][lane][k]`.
 ///
 /// Safety: as [`Lanes`].
 #[inline(always)]
-pub(super) unsafe fn few<L: Lanes, F: Format>(group: &[u8], x: &[f32], m: usize, tile: &mut Tile) {
-    // More than one pair in flight where few rows of `x` give too few independent sums to hide the latency.
+pub(super) unsafe fn few<L: Lanes, F: Format>(
+    groups: &[u8],
+    x: &[f32],
+    m: usize,
+    tiles: &mut [Tile],
+) {
     // SAFETY: by this function's contract.
     unsafe {
         match m {
             0 => {}
-            1 => sums::<L, F, 1, 4>(group, x, tile),
-            2 => sums::<L, F, 2, 2>(group, x, tile),
-            3 => sums::<L, F, 3, 2>(group, x, tile),
-            4 => sums::<L, F, 4, 1>(group, x, tile),
-            5 => sums::<L, F, 5, 1>(group, x, tile),
-            6 => sums::<L, F, 6, 1>(group, x, tile),
-            7 => sums::<L, F, 7, 1>(group, x, tile),
-            _ => sums::<L, F, FEW, 1>(group, x, tile),
+            1 => rows::<L, F, 1>(groups, x, tiles),
+            2 => rows::<L, F, 2>(groups, x, tiles),
+            3 => rows::<L, F, 3>(groups, x, tiles),
+            4 => rows::<L, F, 4>(groups, x, tiles),
+            5 => rows::<L, F, 5>(groups, x, tiles),
+            6 => rows::<L, F, 6>(groups, x, tiles),
+            7 => rows::<L, F, 7>(groups, x, tiles),
+            _ => rows::<L, F, FEW>(groups, x, tiles),
         }
     }
 }
 
-/// [`few`] for `M` rows of `x`, with sums of their own for `UNROLL` pairs of columns.
+/// [`few`] for `M` rows of `x`: as many groups at once as there are registers for their sums, and even and odd columns
+/// apart where there are registers for that, too, since additions wait for each other.
 ///
 /// Safety: as [`Lanes`].
 #[inline(always)]
-unsafe fn sums<L: Lanes, F: Format, const M: usize, const UNROLL: usize>(
-    group: &[u8],
-    x: &[f32],
-    tile: &mut Tile,
-) {
-    let columns = x.len() / M;
-    assert!(group.len() >= columns * F::PAIR_BYTES / 2 && x.len() == M * columns);
-    let (group, x) = (group.as_ptr(), x.as_ptr());
-    // SAFETY: every offset below stays within the lengths just checked; prefetches may go beyond.
+unsafe fn rows<L: Lanes, F: Format, const M: usize>(groups: &[u8], x: &[f32], tiles: &mut [Tile]) {
+    // SAFETY: by this function's contract.
     unsafe {
-        let mut sums = [[[L::zero(); 2]; M]; UNROLL];
-        let pairs = columns / 2;
-        let unrolled = pairs / UNROLL * UNROLL;
-        let mut pair = 0;
-        while pair < unrolled {
-            for (u, sums) in sums.iter_mut().enumerate() {
-                let from = group.add((pair + u) * F::PAIR_BYTES);
-                for line in 0..F::PAIR_BYTES.div_ceil(64) {
-                    L::prefetch(from.wrapping_add(AHEAD + 64 * line));
-                }
-                add_pair::<L, F, M>(sums, from, x.add(2 * (pair + u)), columns);
-            }
-            pair += UNROLL;
-        }
-        let Some((total, others)) = sums.split_first_mut() else { return };
-        for pair in unrolled..pairs {
-            add_pair::<L, F, M>(total, group.add(pair * F::PAIR_BYTES), x.add(2 * pair), columns);
-        }
-        if columns % 2 == 1 {
-            let weights = F::last::<L>(group.add(pairs * F::PAIR_BYTES));
-            for (i, [even, _]) in total.iter_mut().enumerate() {
-                *even = even.add_product(L::splat(*x.add(i * columns + columns - 1)), weights);
-            }
-        }
-        for (i, ([even, odd], out)) in total.iter().zip(tile).enumerate() {
-            let mut sum = even.add(*odd);
-            for other in &*others {
-                sum = sum.add(other[i][0].add(other[i][1]));
-            }
-            sum.store(out.as_mut_ptr());
+        if 8 * M <= L::SUMS {
+            together::<L, F, M, 4, 2>(groups, x, tiles);
+        } else if 4 * M <= L::SUMS {
+            together::<L, F, M, 4, 1>(groups, x, tiles);
+        } else if 2 * M <= L::SUMS {
+            together::<L, F, M, 2, 1>(groups, x, tiles);
+        } else {
+            together::<L, F, M, 1, 1>(groups, x, tiles);
         }
     }
 }
 
-/// Adds a pair of columns times the pair of values of every row of `x`, rows being `stride` apart.
+/// Takes `G` groups at once, and the rest one by one.
 ///
-/// Safety: as [`Lanes`] and [`Format::pair`]; `x` has the values.
+/// Safety: as [`Lanes`].
 #[inline(always)]
-unsafe fn add_pair<L: Lanes, F: Format, const M: usize>(
-    sums: &mut [[L; 2]; M],
-    from: *const u8,
-    x: *const f32,
-    stride: usize,
+unsafe fn together<L: Lanes, F: Format, const M: usize, const G: usize, const S: usize>(
+    groups: &[u8],
+    x: &[f32],
+    tiles: &mut [Tile],
 ) {
+    let group_bytes = groups.len() / tiles.len().max(1);
+    let (full, rest) = tiles.as_chunks_mut::<G>();
+    let split = full.len() * G * group_bytes;
     // SAFETY: by this function's contract.
     unsafe {
-        let [first, second] = F::pair::<L>(from);
-        for (i, [even, odd]) in sums.iter_mut().enumerate() {
-            let x = x.add(i * stride);
-            *even = even.add_product(L::splat(*x), first);
-            *odd = odd.add_product(L::splat(*x.add(1)), second);
+        for (groups, tiles) in groups[..split].chunks_exact(G * group_bytes).zip(full) {
+            sums::<L, F, M, G, S>(groups, x, tiles);
+        }
+        for (group, tile) in groups[split..].chunks_exact(group_bytes).zip(rest) {
+            sums::<L, F, M, 1, S>(group, x, std::array::from_mut(tile));
+        }
+    }
+}
+
+/// The innermost loop: `M` rows of `x`, `G` groups, `S` sums for each of their products.
+///
+/// Safety: as [`Lanes`].
+#[inline(always)]
+unsafe fn sums<L: Lanes, F: Format, const M: usize, const G: usize, const S: usize>(
+    groups: &[u8],
+    x: &[f32],
+    tiles: &mut [Tile; G],
+) {
+    let columns = x.len() / M;
+    let group_bytes = groups.len() / G;
+    assert!(group_bytes == columns * F::PAIR_BYTES / 2 && x.len() == M * columns);
+    let (groups, x) = (groups.as_ptr(), x.as_ptr());
+    let pairs = columns / 2;
+    // SAFETY: every offset below stays within the lengths just checked; prefetches may go beyond.
+    unsafe {
+        let mut sums = [[[L::zero(); S]; M]; G];
+        for pair in 0..pairs {
+            let x = x.add(2 * pair);
+            for (g, sums) in sums.iter_mut().enumerate() {
+                let from = groups.add(g * group_bytes + pair * F::PAIR_BYTES);
+                for line in 0..F::PAIR_BYTES.div_ceil(64) {
+                    L::prefetch(from.wrapping_add(AHEAD + 64 * line));
+                }
+                let [first, second] = F::pair::<L>(from);
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let x = x.add(i * columns);
+                    sums[0] = sums[0].add_product(L::splat(*x), first);
+                    sums[S - 1] = sums[S - 1].add_product(L::splat(*x.add(1)), second);
+                }
+            }
+        }
+        for (g, (sums, tile)) in sums.iter_mut().zip(tiles).enumerate() {
+            if columns % 2 == 1 {
+                let last = F::last::<L>(groups.add(g * group_bytes + pairs * F::PAIR_BYTES));
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let x = L::splat(*x.add(i * columns + columns - 1));
+                    sums[0] = sums[0].add_product(x, last);
+                }
+            }
+            for (sums, out) in sums.iter().zip(tile) {
+                let sum = if S == 2 { sums[0].add(sums[1]) } else { sums[0] };
+                sum.store(out.as_mut_ptr());
+            }
         }
     }
 }

@@ -18,18 +18,18 @@ use super::{
 };
 use crate::{format::WeightFormat, isa::Isa};
 
-/// Fills `tile[i]` with the dot products of row `i` of `x` `[m, columns]` and the rows of `group`.
+/// Fills `tiles[group][i]` with the dot products of row `i` of `x` `[m, columns]` and the rows of each group.
 pub(super) fn few(
     isa: Isa,
     format: WeightFormat,
-    group: &[u8],
+    groups: &[u8],
     x: &[f32],
     m: usize,
-    tile: &mut Tile,
+    tiles: &mut [Tile],
 ) {
     with_lanes!(
         isa,
-        few_in(format: WeightFormat, group: &[u8], x: &[f32], m: usize, tile: &mut Tile)
+        few_in(format: WeightFormat, groups: &[u8], x: &[f32], m: usize, tiles: &mut [Tile])
     );
 }
 
@@ -59,17 +59,17 @@ pub(super) fn widen(
 #[inline(always)]
 unsafe fn few_in<L: Lanes>(
     format: WeightFormat,
-    group: &[u8],
+    groups: &[u8],
     x: &[f32],
     m: usize,
-    tile: &mut Tile,
+    tiles: &mut [Tile],
 ) {
     // SAFETY: by this function's contract.
     unsafe {
         match format {
-            WeightFormat::F32 => columns::few::<L, F32>(group, x, m, tile),
-            WeightFormat::F16 => columns::few::<L, F16>(group, x, m, tile),
-            _ => columns::few::<L, Bf16>(group, x, m, tile),
+            WeightFormat::F32 => columns::few::<L, F32>(groups, x, m, tiles),
+            WeightFormat::F16 => columns::few::<L, F16>(groups, x, m, tiles),
+            _ => columns::few::<L, Bf16>(groups, x, m, tiles),
         }
     }
 }

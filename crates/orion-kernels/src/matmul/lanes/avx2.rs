@@ -23,6 +23,9 @@ unsafe fn low_halves(bits: __m256i) -> __m256 {
 
 // In all of these, SAFETY: the CPU has AVX2, FMA and F16C and the pointers are valid, by the trait's contract.
 impl Lanes for Avx2 {
+    // Two registers each; 16 in all.
+    const SUMS: usize = 6;
+
     #[inline(always)]
     unsafe fn zero() -> Self {
         // SAFETY: see the top of this block.

@@ -20,6 +20,9 @@ fn first(count: usize) -> u16 {
 
 // In all of these, SAFETY: the CPU has AVX-512 and the pointers are valid, by the trait's contract.
 impl Lanes for Avx512 {
+    // 32 registers, four of them for weights and a broadcast.
+    const SUMS: usize = 28;
+
     #[inline(always)]
     unsafe fn zero() -> Self {
         // SAFETY: see the top of this block.

@@ -24,6 +24,9 @@ pub(super) use portable::Portable;
 /// valid for the bytes they name. No alignment is asked for. Implementations are `#[inline(always)]`, so that they
 /// take the target features of the function that they are inlined into.
 pub(super) trait Lanes: Copy {
+    /// How many values of this type can be summed into at once without leaving the registers.
+    const SUMS: usize;
+
     /// Sixteen zeroes.
     unsafe fn zero() -> Self;
     /// `value` in every lane.

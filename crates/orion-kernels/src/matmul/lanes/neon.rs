@@ -19,6 +19,9 @@ fn low_halves(bits: uint32x4_t) -> float32x4_t {
 
 // In all of these, SAFETY: every AArch64 CPU has NEON, and the pointers are valid by the trait's contract.
 impl Lanes for Neon {
+    // Four registers each; 32 in all.
+    const SUMS: usize = 7;
+
     #[inline(always)]
     unsafe fn zero() -> Self {
         // SAFETY: see the top of this block.

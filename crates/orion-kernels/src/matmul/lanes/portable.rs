@@ -18,6 +18,9 @@ impl Portable {
 }
 
 impl Lanes for Portable {
+    // As few as the smallest register file.
+    const SUMS: usize = 4;
+
     #[inline(always)]
     unsafe fn zero() -> Self {
         Self([0.0; 16])
