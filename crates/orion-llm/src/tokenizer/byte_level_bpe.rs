@@ -141,8 +141,8 @@ impl ByteLevelBpe {
             }
             merger.push(index..index + 1, id);
         }
-        let symbols = merger.merge(|left, right| self.merges.get(&(left.id?, right.id?)).copied());
-        ids.extend(symbols.filter_map(|symbol| symbol.id));
+        merger.merge(|left, right| self.merges.get(&(left.id?, right.id?)).copied());
+        ids.extend(merger.symbols().filter_map(|symbol| symbol.id));
         Ok(())
     }
 }

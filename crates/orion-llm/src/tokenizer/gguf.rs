@@ -6,7 +6,9 @@ use super::byte_level;
 use super::byte_level_bpe::{ByteLevelBpe, Preparation};
 use super::error::{Fault, TokenizerError};
 use super::gguf_pre_tokenizers;
+use super::metaspace;
 use super::pre_tokenizer::PreTokenizer;
+use super::sentencepiece::{Algorithm, Normalizer, SentencePiece};
 use super::special::{SpecialToken, SpecialTokens};
 use super::vocabulary::{Token, TokenKind, Vocabulary};
 use super::{Encoder, TokenId, Tokenizer, checked_id};
@@ -89,6 +91,7 @@ fn build(gguf: GgufVocabulary, path: &Path) -> Result<Tokenizer, Fault> {
     }
     match gguf.model.as_str() {
         "gpt2" => build_byte_level(&gguf, path),
+        "llama" => build_sentencepiece(&gguf, path),
         other => Err(Fault::new(
             "tokenizer.ggml.model",
             format!("{other:?} is not supported; supported are \"gpt2\" and \"llama\""),
@@ -122,6 +125,31 @@ fn build_byte_level(gguf: &GgufVocabulary, path: &Path) -> Result<Tokenizer, Fau
     )?;
     let encoder = Encoder::ByteLevelBpe(Box::new(encoder));
     finish(gguf, path, vocabulary, encoder, pre.add_bos)
+}
+
+fn build_sentencepiece(gguf: &GgufVocabulary, path: &Path) -> Result<Tokenizer, Fault> {
+    if gguf.scores.is_empty() {
+        return Err(Fault::new("tokenizer.ggml.scores", "a \"llama\" vocabulary needs scores"));
+    }
+    let kinds = kinds(gguf)?;
+    let vocabulary = Vocabulary::new(gguf.tokens.iter().zip(&kinds).map(|(text, &kind)| {
+        let bytes = match kind {
+            TokenKind::Normal | TokenKind::Byte => metaspace::bytes_of(text).0,
+            _ => text.clone().into_bytes(),
+        };
+        Token { text: text.clone(), bytes, kind }
+    }))?;
+    let normalizer = Normalizer {
+        dummy_prefix: gguf.add_space_prefix.unwrap_or(true),
+        removes_extra_spaces: false,
+        ..Normalizer::default()
+    };
+    let scores = gguf.scores.clone();
+    let byte_fallback = kinds.contains(&TokenKind::Byte);
+    let encoder =
+        SentencePiece::new(&vocabulary, scores, Algorithm::Bpe, normalizer, byte_fallback)?;
+    let encoder = Encoder::SentencePiece(Box::new(encoder));
+    finish(gguf, path, vocabulary, encoder, true)
 }
 
 /// Adds what all GGUF vocabularies have in common.
@@ -163,13 +191,16 @@ fn finish(
     Ok(Tokenizer {
         source: path.to_owned(),
         special: SpecialTokens::new(special.collect())?,
-        encoder,
         prefix,
         suffix,
         bos,
         eos: ends,
-        drops_leading_space: false,
+        drops_leading_space: match &encoder {
+            Encoder::SentencePiece(pieces) => pieces.drops_leading_space(),
+            _ => false,
+        },
         chat_template: gguf.chat_template.clone(),
+        encoder,
         vocabulary,
     })
 }

@@ -77,10 +77,10 @@ impl Merger {
     /// of a pair of neighbours.
     pub(super) fn merge(
         &mut self,
-        rule: impl Fn(&Symbol, &Symbol) -> Option<(u32, TokenId)>,
-    ) -> impl Iterator<Item = &Symbol> {
+        mut rule: impl FnMut(&Symbol, &Symbol) -> Option<(u32, TokenId)>,
+    ) {
         for right in 1..self.symbols.len() as u32 {
-            self.consider(right - 1, right, &rule);
+            self.consider(right - 1, right, &mut rule);
         }
         while let Some(Reverse(candidate)) = self.queue.pop() {
             let left = self.symbols[candidate.left as usize];
@@ -96,12 +96,16 @@ impl Merger {
             self.symbols[candidate.right as usize].start = right.end;
             if right.next != NONE {
                 self.symbols[right.next as usize].previous = candidate.left;
-                self.consider(candidate.left, right.next, &rule);
+                self.consider(candidate.left, right.next, &mut rule);
             }
             if left.previous != NONE {
-                self.consider(left.previous, candidate.left, &rule);
+                self.consider(left.previous, candidate.left, &mut rule);
             }
         }
+    }
+
+    /// What the word consists of now, in order.
+    pub(super) fn symbols(&self) -> impl Iterator<Item = &Symbol> {
         self.symbols.iter().filter(|symbol| !symbol.is_merged_away())
     }
 
@@ -109,7 +113,7 @@ impl Merger {
         &mut self,
         left: u32,
         right: u32,
-        rule: &impl Fn(&Symbol, &Symbol) -> Option<(u32, TokenId)>,
+        rule: &mut impl FnMut(&Symbol, &Symbol) -> Option<(u32, TokenId)>,
     ) {
         let (l, r) = (&self.symbols[left as usize], &self.symbols[right as usize]);
         if let Some((priority, merged)) = rule(l, r) {

@@ -11,9 +11,13 @@ mod decode_stream;
 mod error;
 mod gguf;
 mod gguf_pre_tokenizers;
+mod gpt2_files;
+mod llama2c;
 mod merge;
 mod metaspace;
+mod open;
 mod pre_tokenizer;
+mod sentencepiece;
 mod source_file;
 mod special;
 mod tokenizer_json;
@@ -27,6 +31,7 @@ pub use gguf::GgufVocabulary;
 
 use byte_level_bpe::{ByteLevelBpe, EncodeFault};
 use error::Fault;
+use sentencepiece::SentencePiece;
 use special::{Fragment, SpecialTokens};
 use vocabulary::{TokenKind, Vocabulary};
 
@@ -79,6 +84,7 @@ pub struct Tokenizer {
 /// The algorithm between fragments of text and tokens.
 enum Encoder {
     ByteLevelBpe(Box<ByteLevelBpe>),
+    SentencePiece(Box<SentencePiece>),
     Library(Box<tokenizer_json::LibraryEncoder>),
 }
 
@@ -123,6 +129,9 @@ impl Tokenizer {
                 (Fragment::Token(id), _) => ids.push(id),
                 (Fragment::Text(text), Encoder::ByteLevelBpe(bpe)) => {
                     bpe.encode(&self.vocabulary, text, ids)?;
+                }
+                (Fragment::Text(text), Encoder::SentencePiece(pieces)) => {
+                    pieces.encode(&self.vocabulary, text, ids)?;
                 }
                 (Fragment::Text(_), Encoder::Library(_)) => {}
             }

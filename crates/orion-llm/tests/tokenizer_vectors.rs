@@ -1,0 +1,66 @@
+//! Published tokenizer vectors, on the real vocabularies (`ORION_TEST_ASSETS`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use orion_llm::tokenizer::{AddSpecial, ParseSpecial, ShowSpecial, Tokenizer};
+
+/// The folder of test assets, or `None` with a printed reason.
+fn assets() -> Option<PathBuf> {
+    let folder = std::env::var_os("ORION_TEST_ASSETS").map(PathBuf::from);
+    if folder.is_none() {
+        println!("skipped: ORION_TEST_ASSETS names no folder of test assets");
+    }
+    folder
+}
+
+/// Texts and the ids that the vectors give them.
+fn vectors(stem: &Path) -> Vec<(String, Vec<u32>)> {
+    let with = |ending: &str| PathBuf::from(format!("{}{ending}", stem.display()));
+    let texts = fs::read_to_string(with(".inp")).expect("the vectors' texts");
+    let ids = fs::read_to_string(with(".out")).expect("the vectors' ids");
+    let ids = ids
+        .lines()
+        .map(|line| line.split_whitespace().map(|id| id.parse().expect("a number")).collect());
+    texts.split("\n__ggml_vocab_test__\n").map(str::to_owned).zip(ids).collect()
+}
+
+fn check(tokenizer: &Tokenizer, stem: &Path) {
+    let vectors = vectors(stem);
+    assert_eq!(vectors.len(), 46);
+    for (text, expected) in vectors {
+        let ids = tokenizer.encode(&text, AddSpecial::No, ParseSpecial::No).expect("encodable");
+        assert_eq!(ids, expected, "{text:?}");
+        let decoded = tokenizer.decode(&ids, ShowSpecial::Yes).expect("own ids");
+        assert_eq!(decoded, text);
+        let mut stream = tokenizer.decode_stream();
+        let mut streamed = String::new();
+        for id in ids {
+            streamed.push_str(&stream.push(id).expect("own id"));
+        }
+        streamed.push_str(&stream.finish());
+        assert_eq!(streamed.trim_start(), text.trim_start());
+    }
+}
+
+#[test]
+fn gpt2_files_give_the_published_ids() {
+    let Some(assets) = assets() else { return };
+    let folder = assets.join("tok-gpt2");
+    let tokenizer =
+        Tokenizer::from_gpt2_files(&folder.join("encoder.json"), &folder.join("vocab.bpe"))
+            .expect("GPT-2's files");
+    check(&tokenizer, &assets.join("tok-vectors/ggml-vocab-gpt-2.gguf"));
+}
+
+#[test]
+fn qwen_tokenizer_json_gives_the_published_ids() {
+    let Some(assets) = assets() else { return };
+    let file = assets.join("tok-qwen3/tokenizer.json");
+    if !file.is_file() {
+        println!("skipped: {} is not there", file.display());
+        return;
+    }
+    let tokenizer = Tokenizer::from_tokenizer_json(&file).expect("Qwen's file");
+    check(&tokenizer, &assets.join("tok-vectors/ggml-vocab-qwen2.gguf"));
+}
