@@ -1,5 +1,7 @@
 //! Published tokenizer vectors, on the real vocabularies (`ORION_TEST_ASSETS`).
 
+mod gguf_metadata;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -63,4 +65,34 @@ fn qwen_tokenizer_json_gives_the_published_ids() {
     }
     let tokenizer = Tokenizer::from_tokenizer_json(&file).expect("Qwen's file");
     check(&tokenizer, &assets.join("tok-vectors/ggml-vocab-qwen2.gguf"));
+}
+
+#[test]
+fn gguf_vocabularies_give_the_published_ids() {
+    let Some(assets) = assets() else { return };
+    for name in ["gpt-2", "llama-spm", "phi-3", "qwen2", "starcoder"] {
+        let file = assets.join(format!("tok-vectors/ggml-vocab-{name}.gguf"));
+        let vocabulary = gguf_metadata::read_vocabulary(&file);
+        let tokenizer = Tokenizer::from_gguf(vocabulary, &file).expect("a real vocabulary");
+        println!("{name}");
+        check(&tokenizer, &file);
+    }
+}
+
+#[test]
+fn stories_tokenizers_agree_with_each_other() {
+    let Some(assets) = assets() else { return };
+    let folder = assets.join("stories260k");
+    let bin = Tokenizer::open(&folder.join("tok512.bin"), Some(512)).expect("tok512.bin");
+    let model = Tokenizer::open(&folder.join("tok512.model"), None).expect("tok512.model");
+    let stories = fs::read_to_string(assets.join("text/tinystories-valid-0.8MB.txt"))
+        .expect("the stories' text");
+    let text: String = stories.chars().take(100_000).collect();
+    let ids = |tokenizer: &Tokenizer| {
+        tokenizer.encode(&text, AddSpecial::Yes, ParseSpecial::No).expect("byte fallback")
+    };
+    let differing = ids(&bin).into_iter().zip(ids(&model)).position(|(left, right)| left != right);
+    assert_eq!(differing, None);
+    assert_eq!(bin.decode(&ids(&bin), ShowSpecial::No).expect("own ids"), text);
+    assert_eq!((bin.bos(), bin.vocab_size()), (Some(1), 512));
 }
