@@ -12,6 +12,9 @@ use super::activations::Activations;
 use super::layout::{Layout, Scales};
 use crate::matmul::GROUP_ROWS;
 
+/// Rows of `x` whose sums advance side by side.
+const BATCH: usize = 4;
+
 /// As [`super::portable::product`], with activations in byte order.
 ///
 /// # Safety
@@ -40,10 +43,20 @@ pub(super) unsafe fn product<L: Layout, const M: usize>(
             if L::SCALES == Scales::SixBit && sub == 0 {
                 six_bit = unpack_six_bit(header.add(64));
             }
-            let (first, second) = scales::<L>(header, sub, &six_bit);
-            for i in 0..M {
-                let x = x[i].as_ptr().add(block);
-                sums[i] = accumulate::<L>(sums[i], &codes, first, second, &*x);
+            let scales = scales::<L>(header, sub, &six_bit);
+            for (sums, x) in sums.chunks_mut(BATCH).zip(x.chunks(BATCH)) {
+                let at = |i: usize| &*x[i].as_ptr().add(block);
+                match *sums {
+                    [ref mut a, ref mut b, ref mut c, ref mut d] => {
+                        let x = [at(0), at(1), at(2), at(3)];
+                        [*a, *b, *c, *d] = accumulate::<L, 4>([*a, *b, *c, *d], &codes, scales, x);
+                    }
+                    [ref mut a, ref mut b] => {
+                        [*a, *b] = accumulate::<L, 2>([*a, *b], &codes, scales, [at(0), at(1)]);
+                    }
+                    [ref mut a] => [*a] = accumulate::<L, 1>([*a], &codes, scales, [at(0)]),
+                    _ => unreachable!("M is 1, 2, 4 or 8"),
+                }
             }
         }
     }
@@ -53,48 +66,74 @@ pub(super) unsafe fn product<L: Layout, const M: usize>(
     }
 }
 
-/// Adds one block's share of the dot products of 16 rows with `x`.
+/// Adds one block's share of the dot products of 16 rows with `N` rows of `x`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn accumulate<L: Layout>(
-    sum: __m512,
+fn accumulate<L: Layout, const N: usize>(
+    mut sums: [__m512; N],
     codes: &[__m512i; 8],
-    first: __m512,
-    second: __m512,
-    x: &Activations,
-) -> __m512 {
-    let scale = _mm512_set1_ps(x.scale);
-    match L::SCALES {
-        Scales::Byte => {
-            let halves =
-                [dot::<L>(&codes[..4], x, 0, x.sums[0]), dot::<L>(&codes[4..], x, 4, x.sums[1])];
-            let sum = _mm512_fmadd_ps(halves[0], _mm512_mul_ps(first, scale), sum);
-            _mm512_fmadd_ps(halves[1], _mm512_mul_ps(second, scale), sum)
+    (first, second): (__m512, __m512),
+    x: [&Activations; N],
+) -> [__m512; N] {
+    if L::SCALES == Scales::Byte {
+        let (low, high) = codes.split_at(4);
+        let halves = [dots::<L, N>(low, x, 0), dots::<L, N>(high, x, 4)];
+        for i in 0..N {
+            let scale = _mm512_set1_ps(x[i].scale);
+            sums[i] = _mm512_fmadd_ps(halves[0][i], _mm512_mul_ps(first, scale), sums[i]);
+            sums[i] = _mm512_fmadd_ps(halves[1][i], _mm512_mul_ps(second, scale), sums[i]);
         }
-        Scales::Single => {
-            let dot = dot::<L>(codes, x, 0, x.sums[0] + x.sums[1]);
-            _mm512_fmadd_ps(dot, _mm512_mul_ps(first, scale), sum)
-        }
-        Scales::Affine | Scales::SixBit => {
-            let dot = dot::<L>(codes, x, 0, 0);
-            let sum = _mm512_fmadd_ps(dot, _mm512_mul_ps(first, scale), sum);
-            _mm512_fmadd_ps(second, _mm512_set1_ps(x.scaled_sum), sum)
+        return sums;
+    }
+    let dots = dots::<L, N>(codes, x, 0);
+    for i in 0..N {
+        let scale = _mm512_mul_ps(first, _mm512_set1_ps(x[i].scale));
+        sums[i] = _mm512_fmadd_ps(dots[i], scale, sums[i]);
+        if L::SCALES != Scales::Single {
+            let scaled_sum = _mm512_set1_ps(x[i].scaled_sum);
+            sums[i] = _mm512_fmadd_ps(second, scaled_sum, sums[i]);
         }
     }
+    sums
 }
 
-/// `sum(code * x) - bias * x_sum` over the quads from `quad` on.
+/// `sum(code * x) - bias * sum(x)` over the quads from `quad` on.
+///
+/// A dot product instruction takes some five cycles, and two start per cycle: the sums of `N` rows of `x`, or for few
+/// rows those of even and odd quads, advance side by side, so that no more than a reorder buffer's part of them waits.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-fn dot<L: Layout>(codes: &[__m512i], x: &Activations, quad: usize, x_sum: i32) -> __m512 {
-    let words: &[i32; 16] = words(x);
-    let mut high = _mm512_setzero_si512();
-    let mut low = _mm512_set1_epi32(-L::BIAS * x_sum);
-    for (j, &codes) in codes.iter().enumerate() {
-        high = _mm512_dpbusd_epi32(high, codes, _mm512_set1_epi32(words[quad + j]));
-        low = _mm512_dpbusd_epi32(low, codes, _mm512_set1_epi32(words[8 + quad + j]));
+fn dots<L: Layout, const N: usize>(
+    codes: &[__m512i],
+    x: [&Activations; N],
+    quad: usize,
+) -> [__m512; N] {
+    let chains = if N > 2 { 1 } else { 2 };
+    let zero = _mm512_setzero_si512();
+    let (mut high, mut low) = ([[zero; 2]; N], [[zero; 2]; N]);
+    if L::BIAS != 0 {
+        for i in 0..N {
+            let sums = x[i].sums;
+            let sum = if codes.len() == 8 { sums[0] + sums[1] } else { sums[quad / 4] };
+            low[i][0] = _mm512_set1_epi32(-L::BIAS * sum);
+        }
     }
-    _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<8>(high), low))
+    for (j, &codes) in codes.iter().enumerate() {
+        for i in 0..N {
+            let (words, chain) = (words(x[i]), j % chains);
+            let (x_high, x_low) = (words[quad + j], words[8 + quad + j]);
+            high[i][chain] = _mm512_dpbusd_epi32(high[i][chain], codes, _mm512_set1_epi32(x_high));
+            low[i][chain] = _mm512_dpbusd_epi32(low[i][chain], codes, _mm512_set1_epi32(x_low));
+        }
+    }
+    let mut dots = [_mm512_setzero_ps(); N];
+    for i in 0..N {
+        // A second chain that was not used is zero, and adding it is dropped by the compiler.
+        let (high, low) =
+            (_mm512_add_epi32(high[i][0], high[i][1]), _mm512_add_epi32(low[i][0], low[i][1]));
+        dots[i] = _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_slli_epi32::<8>(high), low));
+    }
+    dots
 }
 
 /// Four bytes at a time: eight words of high bytes, eight of low bytes.
