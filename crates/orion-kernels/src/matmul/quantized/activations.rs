@@ -3,27 +3,28 @@
 //! Every 32 columns share an `f32` scale and have integers of magnitude at most [`LIMIT`], so that the largest error is
 //! 2^-16 of the block's largest value. A dot product with codes of at most 8 bits is then exact in `i32`.
 
+use crate::isa::{Isa, Level};
+
 /// Largest magnitude: the high byte of `value = 256 * high + low` with a signed low byte stays within a signed byte.
-const LIMIT: f32 = 32639.0;
+pub(super) const LIMIT: f32 = 32639.0;
 /// Blocks whose largest magnitude is below this count as zero; the inverse of their scale would overflow.
-const SMALLEST: f32 = 1e-33;
+pub(super) const SMALLEST: f32 = 1e-33;
 
 /// How an instruction set wants the integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+enum Order {
     /// `i16` in column order.
     Plain,
     /// `i16`, columns 0, 2, 1, 3 of each quad: byte pairs unpacked by a mask and a shift.
     EvenOdd,
-    /// 32 signed high bytes, then 32 signed low bytes; a value is `256 * high + low`.
-    Bytes,
 }
 
 /// 32 columns of a row of `x`.
 #[repr(C, align(16))]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Activations {
-    /// The integers, in the order that the instruction set wants.
+    /// The integers as the instruction set wants them: see [`Order`]; for AVX-512, 32 signed high bytes, then 32
+    /// signed low bytes of values `256 * high + low`.
     pub(super) codes: [i16; 32],
     /// Sums of the first and second 16 integers.
     pub(super) sums: [i32; 2],
@@ -38,8 +39,19 @@ impl Activations {
         Self { codes: [0; 32], sums: [0; 2], scale: 0.0, scaled_sum: 0.0 };
 }
 
-/// Rounds `x` `[m, columns]` into `out` `[m, columns / 32]`.
-pub(super) fn quantize(order: Order, x: &[f32], out: &mut [Activations]) {
+/// Rounds `x` `[m, columns]` into `out` `[m, columns / 32]`, for the kernels of `isa`.
+pub(super) fn quantize(isa: Isa, x: &[f32], out: &mut [Activations]) {
+    let order = match isa.level() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: an `Isa` is proof of its instructions.
+        Level::Avx512 => return unsafe { super::avx512::quantize(x, out) },
+        Level::Avx2 => Order::EvenOdd,
+        _ => Order::Plain,
+    };
+    quantize_in(order, x, out);
+}
+
+fn quantize_in(order: Order, x: &[f32], out: &mut [Activations]) {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the feature was just detected.
@@ -94,15 +106,6 @@ fn arrange(order: Order, codes: &[i16; 32]) -> [i16; 32] {
         Order::EvenOdd => {
             for quad in arranged.as_chunks_mut::<4>().0 {
                 quad.swap(1, 2);
-            }
-        }
-        Order::Bytes => {
-            // Little-endian pairs of bytes: columns 2 i and 2 i + 1.
-            for i in 0..16 {
-                let [a, b] = [codes[2 * i], codes[2 * i + 1]];
-                let high = |code: i16| ((code + 128) >> 8) as u8;
-                arranged[i] = i16::from_le_bytes([high(a), high(b)]);
-                arranged[16 + i] = i16::from_le_bytes([a as u8, b as u8]);
             }
         }
     }

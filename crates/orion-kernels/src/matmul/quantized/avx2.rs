@@ -3,8 +3,6 @@
 //! A 16-bit lane of a quad holds the codes of columns `2 i` and `2 i + 1`. Its low bytes and its high bytes are two
 //! vectors of 16-bit codes, so that activations come in the order 0, 2, 1, 3 and nothing is shuffled.
 
-#![expect(clippy::wildcard_imports, reason = "intrinsics by the dozen")]
-
 use std::arch::x86_64::*;
 
 use super::activations::Activations;

@@ -4,11 +4,9 @@
 //! activation `256 * high + low` takes two of them, half the work of widening codes to 16 bits first, and no byte is
 //! moved across lanes. Each lane is one row of the group, from the code to the finished sum.
 
-#![expect(clippy::wildcard_imports, reason = "intrinsics by the dozen")]
-
 use std::arch::x86_64::*;
 
-use super::activations::Activations;
+use super::activations::{Activations, LIMIT, SMALLEST};
 use super::layout::{Layout, Scales};
 use crate::matmul::GROUP_ROWS;
 
@@ -266,5 +264,48 @@ unsafe fn unpack_six_bit(packed: *const u8) -> [__m128i; 16] {
                 top,
             ),
         ])
+    }
+}
+
+/// Rounds `x` to 16-bit integers, split into high and low bytes.
+///
+/// # Safety
+/// The CPU has AVX-512 F, BW, VL and DQ.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn quantize(x: &[f32], out: &mut [Activations]) {
+    for (x, out) in x.as_chunks::<32>().0.iter().zip(out) {
+        // SAFETY: 32 f32.
+        let x = unsafe { [_mm512_loadu_ps(x.as_ptr()), _mm512_loadu_ps(x.as_ptr().add(16))] };
+        // Magnitudes compare as integers; a NaN is above everything.
+        let magnitude = |x| _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MAX));
+        let largest = _mm512_max_epu32(magnitude(x[0]), magnitude(x[1]));
+        let largest = f32::from_bits(_mm512_reduce_max_epu32(largest));
+        if !largest.is_finite() {
+            *out = Activations { scale: f32::NAN, scaled_sum: f32::NAN, ..Activations::ZERO };
+            continue;
+        }
+        if largest < SMALLEST {
+            *out = Activations::ZERO;
+            continue;
+        }
+        let inverse = _mm512_set1_ps(LIMIT / largest);
+        let scale = largest / LIMIT;
+        let round = |x| _mm512_cvtps_epi32(_mm512_mul_ps(x, inverse));
+        let codes = [round(x[0]), round(x[1])];
+        let high = |code| {
+            let rounded = _mm512_add_epi32(code, _mm512_set1_epi32(128));
+            _mm512_cvtepi32_epi8(_mm512_srai_epi32::<8>(rounded))
+        };
+        // SAFETY: `codes` has 64 bytes.
+        unsafe {
+            let bytes: *mut __m128i = out.codes.as_mut_ptr().cast();
+            _mm_storeu_si128(bytes, high(codes[0]));
+            _mm_storeu_si128(bytes.add(1), high(codes[1]));
+            _mm_storeu_si128(bytes.add(2), _mm512_cvtepi32_epi8(codes[0]));
+            _mm_storeu_si128(bytes.add(3), _mm512_cvtepi32_epi8(codes[1]));
+        }
+        out.sums = [_mm512_reduce_add_epi32(codes[0]), _mm512_reduce_add_epi32(codes[1])];
+        out.scale = scale;
+        out.scaled_sum = scale * (out.sums[0] + out.sums[1]) as f32;
     }
 }

@@ -23,7 +23,7 @@ mod tests;
 pub(super) use activations::Activations;
 pub(super) use pack::{pack_group, read_row};
 
-use activations::{Order, quantize};
+use activations::quantize;
 use layout::{for_layout, headers_at};
 
 use super::{GROUP_ROWS, PackedMatrix, few::share};
@@ -54,14 +54,13 @@ pub(super) fn product(
         activations.resize(blocks, Activations::ZERO);
     }
     let activations = &mut activations[..blocks];
-    let order = order(pool.isa());
     if x.len() <= SERIAL {
-        quantize(order, x, activations);
+        quantize(pool.isa(), x, activations);
     } else {
         let part_len = blocks.div_ceil(pool.threads());
         pool.for_each_part_mut(activations, part_len, |part, out| {
             let start = part * part_len * 32;
-            quantize(order, &x[start..start + out.len() * 32], out);
+            quantize(pool.isa(), &x[start..start + out.len() * 32], out);
         });
     }
     let activations = &*activations;
@@ -90,15 +89,6 @@ pub(super) fn product(
             first += matrix.groups() * matrix.group_bytes();
         }
     });
-}
-
-/// What the kernels of `isa` want of activations.
-fn order(isa: Isa) -> Order {
-    match isa.level() {
-        Level::Avx512 => Order::Bytes,
-        Level::Avx2 => Order::EvenOdd,
-        _ => Order::Plain,
-    }
 }
 
 /// Multiplies a group with the rows of `x`, each of `blocks` blocks, and calls `finish(i, sums)` for each.
