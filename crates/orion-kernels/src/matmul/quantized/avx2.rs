@@ -3,7 +3,15 @@
 //! A 16-bit lane of a quad holds the codes of columns `2 i` and `2 i + 1`. Its low bytes and its high bytes are two
 //! vectors of 16-bit codes, so that activations come in the order 0, 2, 1, 3 and nothing is shuffled.
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m128i, __m256, __m256i, _mm_and_si128, _mm_cvtsi32_si128, _mm_loadu_si128, _mm_or_si128,
+    _mm_set1_epi8, _mm_setzero_si128, _mm_srli_epi16, _mm_srli_si128, _mm256_add_epi32,
+    _mm256_and_si256, _mm256_cvtepi8_epi32, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi32,
+    _mm256_cvtph_ps, _mm256_fmadd_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_mul_ps,
+    _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_slli_epi16, _mm256_srl_epi16,
+    _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_ps,
+};
 
 use super::activations::Activations;
 use super::layout::{Layout, Scales};

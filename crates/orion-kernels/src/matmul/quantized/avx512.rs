@@ -4,7 +4,17 @@
 //! activation `256 * high + low` takes two of them, half the work of widening codes to 16 bits first, and no byte is
 //! moved across lanes. Each lane is one row of the group, from the code to the finished sum.
 
-use std::arch::x86_64::*;
+use std::arch::x86_64::{
+    __m128i, __m512, __m512i, _mm_loadu_si128, _mm_setzero_si128, _mm_storeu_si128,
+    _mm256_loadu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_castps_si512,
+    _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
+    _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_max_epu32, _mm512_mul_ps, _mm512_reduce_add_epi32,
+    _mm512_reduce_max_epu32, _mm512_set1_epi8, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi16, _mm512_slli_epi32,
+    _mm512_srai_epi32, _mm512_srli_epi16, _mm512_storeu_ps, _mm512_sub_ps,
+    _mm512_ternarylogic_epi32,
+};
 
 use super::activations::{Activations, LIMIT, SMALLEST};
 use super::layout::{Layout, Scales};
