@@ -3,19 +3,24 @@
 //! `x` is packed once into blocks of a few rows (`[k][rows]`). For every stretch of [`DEPTH`] columns, a thread widens
 //! a panel of weights into its L1 cache and runs the tile kernel down all blocks of `x`; the stretch of `x` stays in
 //! its L2 cache.
+//!
+//! Where the CPU multiplies bf16 fast and all weights are bf16, both operands are pairs of bf16 that travel as if they
+//! were f32: the *units* below are columns of f32 or pairs of columns of bf16. `x` is then rounded to bf16.
 
+mod pack;
 mod tile;
 
 use std::ops::Range;
 
 use super::{GROUP_ROWS, PackedMatrix, Scratch};
 use crate::{
+    format::WeightFormat,
     isa::{Isa, Level},
     memory::PageBuffer,
     pool::{DisjointMut, Pool, split},
 };
 
-/// Columns per pass, even: a panel of 32 rows is then 32 KiB.
+/// Units per pass, even: a panel of 32 rows is then 32 KiB.
 const DEPTH: usize = 256;
 /// Groups that the widest panel holds.
 const MAX_PANEL_GROUPS: usize = 2;
@@ -27,6 +32,8 @@ struct TileKernel {
     rows: usize,
     /// Groups of weights in a tile.
     groups: usize,
+    /// Whether a unit is a pair of bf16.
+    pairs: bool,
     run: TileFn,
 }
 
@@ -44,7 +51,11 @@ struct TileOutput {
 }
 
 impl TileKernel {
-    fn of(isa: Isa) -> Self {
+    fn of(isa: Isa, matrices: &[&PackedMatrix]) -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if isa.bf16_dot() && matrices.iter().all(|matrix| matrix.format() == WeightFormat::BF16) {
+            return tile::AVX512_BF16;
+        }
         match isa.level() {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => tile::AVX512,
@@ -62,7 +73,7 @@ struct Plan<'a> {
     kernel: TileKernel,
     isa: Isa,
     m: usize,
-    columns: usize,
+    units: usize,
     blocks: usize,
     matrices: &'a [&'a PackedMatrix],
 }
@@ -76,15 +87,20 @@ impl Plan<'_> {
         split(self.m, self.blocks, block)
     }
 
-    /// Where in the packed `x` the stretch of columns `depth` of a block lies.
+    /// Where in the packed `x` the stretch of units `depth` of a block lies.
     fn packed(&self, block: &Range<usize>, depth: &Range<usize>) -> Range<usize> {
         let start = self.m * depth.start + block.start * depth.len();
         start..start + block.len() * depth.len()
     }
 
+    /// The bytes of a group that hold the units `depth`.
+    fn stretch<'g>(&self, group: &'g [u8], depth: &Range<usize>) -> &'g [u8] {
+        &group[group.len() * depth.start / self.units..group.len() * depth.end / self.units]
+    }
+
     fn stretches(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let columns = self.columns;
-        (0..columns).step_by(DEPTH).map(move |start| start..(start + DEPTH).min(columns))
+        let units = self.units;
+        (0..units).step_by(DEPTH).map(move |start| start..(start + DEPTH).min(units))
     }
 }
 
@@ -97,23 +113,30 @@ pub(super) fn gemm(
     outputs: &mut [&mut [f32]],
 ) {
     let columns = x.len() / m;
-    let kernel = TileKernel::of(pool.isa());
+    let kernel = TileKernel::of(pool.isa(), matrices);
+    let units = if kernel.pairs { columns.div_ceil(2) } else { columns };
     let blocks = m.div_ceil(kernel.rows);
-    let plan = Plan { kernel, isa: pool.isa(), m, columns, blocks, matrices };
+    let plan = Plan { kernel, isa: pool.isa(), m, units, blocks, matrices };
 
-    let packed = grow(&mut scratch.activations, x.len());
-    let packed_parts = DisjointMut::new(&mut packed[..x.len()]);
+    let packed = grow(&mut scratch.activations, m * units);
+    let packed_parts = DisjointMut::new(&mut packed[..m * units]);
     pool.run(|thread| {
+        let mut rounded = Vec::new();
         for block in split(blocks, pool.threads(), thread) {
             let block = plan.block(block);
+            let mut x = &x[block.start * columns..block.end * columns];
+            if kernel.pairs {
+                pack::round_pairs(x, columns, &mut rounded);
+                x = &rounded;
+            }
             for depth in plan.stretches() {
                 // SAFETY: every block belongs to one thread, and its stretches do not overlap.
                 let out = unsafe { packed_parts.slice(plan.packed(&block, &depth)) };
-                pack_block(&x[block.start * columns..block.end * columns], columns, &depth, out);
+                pack::pack_block(x, units, &depth, out);
             }
         }
     });
-    let packed = &packed[..x.len()];
+    let packed = &packed[..m * units];
 
     let panel_len = DEPTH * MAX_PANEL_GROUPS * GROUP_ROWS;
     let panels = DisjointMut::new(grow(&mut scratch.panels, pool.threads() * panel_len));
@@ -137,7 +160,7 @@ pub(super) fn gemm(
 }
 
 impl Plan<'_> {
-    /// Does the tasks `own` (panel-major, one per block of `x`) of one matrix for one stretch of columns.
+    /// Does the tasks `own` (panel-major, one per block of `x`) of one matrix for one stretch of units.
     fn multiply(
         &self,
         matrix: &PackedMatrix,
@@ -157,11 +180,21 @@ impl Plan<'_> {
             let first = index * groups;
             for group in first..(first + groups).min(matrix.groups()) {
                 let panel = &mut panel[(group - first) * GROUP_ROWS..];
-                matrix.widen(self.isa, group, depth.clone(), panel, width);
+                if self.kernel.pairs {
+                    pack::copy_pairs(matrix.group(group), depth, panel, width);
+                } else {
+                    matrix.widen(self.isa, group, depth.clone(), panel, width);
+                }
             }
             let row = first * GROUP_ROWS;
-            for block in task % self.blocks..task % self.blocks + (end - task) {
-                let block = self.block(block);
+            // While this panel is multiplied, the next one is fetched bit by bit.
+            let next = if end < own.end { first + groups..first + 2 * groups } else { 0..0 };
+            for block in 0..end - task {
+                for group in next.start..next.end.min(matrix.groups()) {
+                    let stretch = self.stretch(matrix.group(group), depth);
+                    pack::prefetch(&stretch[split(stretch.len(), end - task, block)]);
+                }
+                let block = self.block(task % self.blocks + block);
                 let out = TileOutput {
                     start: output.at(block.start * matrix.rows() + row),
                     stride: matrix.rows(),
@@ -173,16 +206,6 @@ impl Plan<'_> {
                 unsafe { run(x, panel, block.len(), out, depth.start > 0) };
             }
             task = end;
-        }
-    }
-}
-
-/// `out[k][row] = x[row][depth.start + k]`.
-fn pack_block(x: &[f32], columns: usize, depth: &Range<usize>, out: &mut [f32]) {
-    let rows = x.len() / columns;
-    for (row, x) in x.chunks_exact(columns).enumerate() {
-        for (out, value) in out.chunks_exact_mut(rows).zip(&x[depth.clone()]) {
-            out[row] = *value;
         }
     }
 }

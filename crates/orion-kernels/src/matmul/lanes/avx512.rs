@@ -1,10 +1,11 @@
 //! Sixteen lanes in one AVX-512 register.
 
 use std::arch::x86_64::{
-    __m512, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps, _mm512_and_si512,
-    _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_epi32,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    __m512, __m512bh, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
+    _mm512_and_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
+    _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
+    _mm512_storeu_ps,
 };
 
 use super::Lanes;
@@ -16,6 +17,20 @@ pub(in super::super) struct Avx512(__m512);
 #[inline(always)]
 fn first(count: usize) -> u16 {
     if count >= 16 { !0 } else { (1 << count) - 1 }
+}
+
+impl Avx512 {
+    /// `self + x₀ · w₀ + x₁ · w₁` per lane, for lanes that hold pairs of bf16.
+    ///
+    /// Safety: the CPU has AVX512-BF16.
+    #[inline(always)]
+    pub(in super::super) unsafe fn add_pair_products(self, x: Self, w: Self) -> Self {
+        // SAFETY: by this function's contract; the types are views of the same 64 bytes.
+        unsafe {
+            let [x, w] = [x, w].map(|pairs| std::mem::transmute::<__m512, __m512bh>(pairs.0));
+            Self(_mm512_dpbf16_ps(self.0, x, w))
+        }
+    }
 }
 
 // In all of these, SAFETY: the CPU has AVX-512 and the pointers are valid, by the trait's contract.
