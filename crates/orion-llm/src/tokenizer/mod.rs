@@ -7,6 +7,7 @@
 
 mod byte_level;
 mod byte_level_bpe;
+mod chat_template;
 mod decode_stream;
 mod error;
 mod gguf;
@@ -25,6 +26,7 @@ mod vocabulary;
 
 use std::path::{Path, PathBuf};
 
+pub use chat_template::{ChatTemplate, GenerationPrompt, Message};
 pub use decode_stream::DecodeStream;
 pub use error::TokenizerError;
 pub use gguf::GgufVocabulary;

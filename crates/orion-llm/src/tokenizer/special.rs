@@ -1,6 +1,9 @@
 //! Finds tokens that are kept whole: control tokens such as `<|im_end|>`, and user-defined ones.
 
+use std::sync::LazyLock;
+
 use aho_corasick::{AhoCorasick, MatchKind};
+use regex_automata::meta::Regex;
 
 use super::error::Fault;
 use super::{ParseSpecial, TokenId};
@@ -102,8 +105,12 @@ impl SpecialTokens {
     }
 }
 
+/// Whether neither neighbour of the span is part of a word, as regular expressions see it.
 fn stands_alone(text: &str, start: usize, end: usize) -> bool {
-    let is_word = |character: char| character.is_alphanumeric() || character == '_';
+    static WORD: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\w").ok());
+    let is_word = |character: char| {
+        WORD.as_ref().is_some_and(|word| word.is_match(&*character.encode_utf8(&mut [0; 4])))
+    };
     !text[..start].chars().next_back().is_some_and(is_word)
         && !text[end..].chars().next().is_some_and(is_word)
 }
