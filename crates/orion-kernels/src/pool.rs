@@ -1,6 +1,7 @@
 //! A persistent thread pool for work that lasts microseconds. Workers spin between jobs, so starting and joining a
 //! job costs about a microsecond; they give way on a busy machine and sleep when nothing comes. Work is always cut the
-//! same way for a given thread count, so results are reproducible bit for bit.
+//! same way for a given thread count, so results are reproducible bit for bit; when another process holds a worker's
+//! core, the caller takes over the share that the worker has not begun.
 
 use std::{
     any::Any,
@@ -45,6 +46,8 @@ struct Shared {
     job: UnsafeCell<Option<Job>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     asleep: Vec<Padded<AtomicBool>>,
+    /// Per worker: the last job whose share has been begun, by the worker or by the caller in its place.
+    begun: Vec<Padded<AtomicUsize>>,
 }
 
 /// A closure with its type and lifetime erased. `Pool::run` does not return before the workers are done with it.
@@ -64,8 +67,8 @@ impl Job {
     }
 }
 
-// SAFETY: `job` is written only by the holder of `busy` while no worker runs, and read by workers only between the
-// release store of `generation` and their decrement of `running`; the closure behind it is `Sync`.
+// SAFETY: `job` is written only by the holder of `busy` while no share runs, and read only between
+// beginning a share and their decrement of `running`; the closure behind it is `Sync`.
 unsafe impl Sync for Shared {}
 // SAFETY: as above; the pointer is only dereferenced while the closure is alive.
 unsafe impl Send for Shared {}
@@ -83,6 +86,7 @@ impl Pool {
             stop: AtomicBool::new(false),
             job: UnsafeCell::new(None),
             panic: Mutex::new(None),
+            begun: (0..wanted).map(|_| Padded(AtomicUsize::new(0))).collect(),
             asleep: (0..wanted).map(|_| Padded(AtomicBool::new(false))).collect(),
         });
         let workers: Vec<_> = (0..wanted)
@@ -123,10 +127,15 @@ impl Pool {
         // SAFETY: this thread holds `busy` and no worker runs, so nobody else touches the cell.
         unsafe { *shared.job.get() = Some(erased) };
         shared.running.0.store(self.workers.len(), Ordering::Relaxed);
-        shared.generation.0.fetch_add(1, Ordering::SeqCst);
+        let generation = shared.generation.0.fetch_add(1, Ordering::SeqCst).wrapping_add(1);
         self.wake();
 
         let own = panic::catch_unwind(AssertUnwindSafe(|| job(0)));
+        if shared.running.0.load(Ordering::Acquire) != 0 {
+            for worker in 0..self.workers.len() {
+                shared.share(worker, generation);
+            }
+        }
         let mut waiter = Waiter::new();
         while shared.running.0.load(Ordering::Acquire) != 0 {
             waiter.pause();
@@ -212,17 +221,33 @@ impl Shared {
             if self.stop.load(Ordering::SeqCst) {
                 return;
             }
-            // SAFETY: the generation changed, so `run` has written the cell and waits for this worker.
-            if let Some(job) = unsafe { *self.job.get() } {
-                // SAFETY: `run` keeps the closure alive until this worker decrements `running`.
-                let part = panic::catch_unwind(|| unsafe { (job.call)(job.closure, worker + 1) });
-                if let Err(payload) = part {
-                    let mut slot = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
-                    slot.get_or_insert(payload);
-                }
-            }
-            self.running.0.fetch_sub(1, Ordering::Release);
+            self.share(worker, seen);
         }
+    }
+
+    /// Does a worker's share of job `generation`, unless it has been begun already.
+    fn share(&self, worker: usize, generation: usize) {
+        // Every share of the job before has been begun, and none of the job after: only one thread gets past this, and
+        // none that is late.
+        let begin = self.begun[worker].0.compare_exchange(
+            generation.wrapping_sub(1),
+            generation,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+        if begin.is_err() {
+            return;
+        }
+        // SAFETY: `run` has written the cell before this job's number, and waits for this share.
+        if let Some(job) = unsafe { *self.job.get() } {
+            // SAFETY: `run` keeps the closure alive until `running` is zero.
+            let part = panic::catch_unwind(|| unsafe { (job.call)(job.closure, worker + 1) });
+            if let Err(payload) = part {
+                let mut slot = self.panic.lock().unwrap_or_else(PoisonError::into_inner);
+                slot.get_or_insert(payload);
+            }
+        }
+        self.running.0.fetch_sub(1, Ordering::Release);
     }
 
     fn next_generation(&self, worker: usize, seen: usize) -> usize {
