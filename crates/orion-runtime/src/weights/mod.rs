@@ -13,6 +13,7 @@ mod mapped;
 mod memory;
 mod open;
 mod output;
+pub mod quantize;
 pub mod safetensors;
 
 use std::{ops::Range, path::Path};
@@ -24,6 +25,7 @@ pub use error::{LoadError, Place};
 pub use mapped::MappedWeights;
 pub use memory::{MemoryWeights, WrongSize};
 pub use open::{Description, ModelFile, open};
+pub use quantize::{GgufNaming, QuantizeError, quantize};
 
 /// One tensor of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
