@@ -4,6 +4,7 @@
 mod licences;
 mod manifest;
 mod markdown;
+mod peers;
 mod readme;
 mod tidy;
 mod tree;
@@ -20,6 +21,11 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
+    Command {
+        name: "bench-peers",
+        about: "Orion beside llama.cpp and this machine's limits",
+        run: peers::run,
+    },
     Command {
         name: "licences",
         about: "every dependency's licence is one that deny.toml allows",

@@ -1,0 +1,193 @@
+//! `bench-peers`: Orion beside llama.cpp and beside this machine's limits, as one table. Runs of the engines alternate, so that a
+//! busy neighbour disturbs all of them; figures are medians.
+
+mod engine;
+mod limit;
+mod model_file;
+mod row;
+mod shape;
+
+use engine::Engine;
+use limit::Limits;
+use row::Row;
+
+use crate::{Failure, tree};
+
+const USAGE: &str = "cargo xtask bench-peers [--install] [--all] [--rounds N] [TEXT...]
+
+  --install   put llama.cpp into target/peers/venv first
+  --all       also rows that have no target: one thread, f32, short prompts
+  --rounds N  runs of each engine for a row (3)
+  TEXT        only rows whose names contain one of these";
+
+struct Options {
+    install: bool,
+    all: bool,
+    rounds: usize,
+    texts: Vec<String>,
+}
+
+fn parse(arguments: &[String]) -> Result<Options, Failure> {
+    let mut options = Options { install: false, all: false, rounds: 3, texts: Vec::new() };
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--install" => options.install = true,
+            "--all" => options.all = true,
+            "--rounds" => {
+                let count = arguments
+                    .next()
+                    .and_then(|count| count.parse().ok())
+                    .filter(|&count| count > 0);
+                options.rounds = count.ok_or("--rounds takes a number of 1 or more")?;
+            }
+            flag if flag.starts_with('-') => return Err(format!("no flag `{flag}`\n{USAGE}")),
+            text => options.texts.push(text.to_owned()),
+        }
+    }
+    Ok(options)
+}
+
+pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
+    let options = parse(arguments)?;
+    let mut rows = if options.all { row::all() } else { row::targets() };
+    rows.retain(|row| {
+        options.texts.is_empty() || options.texts.iter().any(|text| row.name().contains(text))
+    });
+
+    let root = tree::root()?;
+    let folder = root.join("target/peers");
+    std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut engines = vec![engine::orion(&root)?];
+    engines.extend(engine::llama_cpp(&folder, options.install)?);
+
+    let mut limits = Limits::default();
+    for threads in [1, 2] {
+        println!("{}", limits.machine(threads)?);
+    }
+    println!(
+        "medians of {}; `x mmap` and `x best` compare with llama.cpp as it comes and in its best setting",
+        options.rounds
+    );
+    println!("\n{}", Line::head());
+    for row in &rows {
+        let model = model_file::provide(&folder, row.shape, row.format)?;
+        let mut figures = vec![Vec::new(); engines.len()];
+        for _ in 0..options.rounds {
+            for (engine, figures) in engines.iter().zip(&mut figures) {
+                figures.push(row.figure(engine.run(&model, row.load())?));
+            }
+        }
+        let medians: Vec<_> = figures.into_iter().map(median).collect();
+        let of = |wanted: fn(&Engine) -> bool| {
+            let position = engines.iter().position(wanted)?;
+            medians.get(position).copied()
+        };
+        let line = Line {
+            row,
+            orion: of(|engine| matches!(engine, Engine::Orion { .. })).unwrap_or(f64::NAN),
+            mapped: of(|engine| matches!(engine, Engine::LlamaCpp { copy: false, .. })),
+            copied: of(|engine| matches!(engine, Engine::LlamaCpp { copy: true, .. })),
+            limit: limits.of(row)?,
+        };
+        println!("{}", line.render());
+    }
+    Ok(())
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let (low, high) = (figures.len().saturating_sub(1) / 2, figures.len() / 2);
+    f64::midpoint(figures[low], figures[high])
+}
+
+/// One line of the table.
+struct Line<'a> {
+    row: &'a Row,
+    orion: f64,
+    mapped: Option<f64>,
+    copied: Option<f64>,
+    limit: Option<f64>,
+}
+
+impl Line<'_> {
+    fn head() -> String {
+        let columns = ["Orion", "mmap", "copy", "limit"].map(|name| format!("{name:>8}")).concat();
+        let ratios = ["x mmap", "x best", "of limit"].map(|name| format!("  {name:<13}")).concat();
+        format!("{:<42}{columns}{ratios}  ceiling", "")
+    }
+
+    fn render(&self) -> String {
+        let Self { row, orion, mapped, copied, limit } = *self;
+        let best = mapped.into_iter().chain(copied).reduce(f64::max);
+        let number =
+            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.1}"));
+        let is_speed = matches!(row.work, row::Work::Decode | row::Work::Prefill(_));
+        let ratio = |base: Option<f64>, target: Option<f64>| match base.filter(|_| is_speed) {
+            Some(base) => verdict(orion / base, target, |ratio, target| ratio >= target),
+            None => "-".into(),
+        };
+        let ceiling = row.ceiling().map_or_else(
+            || "-".into(),
+            |ceiling| verdict(orion, Some(ceiling), |figure, ceiling| figure <= ceiling),
+        );
+        let cells = [
+            format!(
+                "{:<42}{orion:>8.1}{:>8}{:>8}{:>8}",
+                row.name(),
+                number(mapped),
+                number(copied),
+                number(limit)
+            ),
+            format!("{:<13}", ratio(mapped, row.target.mapped)),
+            format!("{:<13}", ratio(best, row.target.best)),
+            format!("{:<13}", ratio(limit, row.target.limit)),
+            ceiling,
+        ];
+        cells.join("  ").trim_end().to_owned()
+    }
+}
+
+/// A figure, with its target and whether it is met.
+fn verdict(figure: f64, target: Option<f64>, is_met: fn(f64, f64) -> bool) -> String {
+    let Some(target) = target else { return format!("{figure:.2}") };
+    let mark = if is_met(figure, target) { "ok" } else { "MISS" };
+    if figure < 10.0 {
+        format!("{figure:.2}/{target:.2} {mark}")
+    } else {
+        format!("{figure:.0}/{target:.0} {mark}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians_of_odd_and_even_counts() {
+        assert_eq!((median(vec![3.0, 1.0, 2.0]), median(vec![4.0, 1.0])), (2.0, 2.5));
+    }
+
+    #[test]
+    fn a_line_says_which_targets_are_met() {
+        let rows = row::targets();
+        let line = Line {
+            row: &rows[0],
+            orion: 130.0,
+            mapped: Some(100.0),
+            copied: Some(120.0),
+            limit: Some(160.0),
+        };
+        let expected = "stories110m bf16 2t decode, tok/s            130.0   100.0   120.0   160.0  1.30/1.25 ok   \
+                        1.08/1.12 MISS  0.81/0.85 MISS  -";
+        assert_eq!(line.render(), expected);
+    }
+
+    #[test]
+    fn without_llama_cpp_the_limits_remain() {
+        let rows = row::targets();
+        let line =
+            Line { row: &rows[0], orion: 130.0, mapped: None, copied: None, limit: Some(160.0) };
+        assert!(line.render().contains("-       -   160.0  -"), "{}", line.render());
+    }
+}
