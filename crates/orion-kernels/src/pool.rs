@@ -3,6 +3,8 @@
 //! same way for a given thread count, so results are reproducible bit for bit; when another process holds a worker's
 //! core, the caller takes over the share that the worker has not begun.
 
+mod disjoint;
+
 use std::{
     any::Any,
     cell::UnsafeCell,
@@ -16,6 +18,8 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
+
+pub(crate) use disjoint::DisjointMut;
 
 use crate::isa::Isa;
 
@@ -299,43 +303,6 @@ pub fn split(count: usize, ways: usize, index: usize) -> Range<usize> {
     let (size, extra) = (count / ways, count % ways);
     let start = index * size + index.min(extra);
     start..start + size + usize::from(index < extra)
-}
-
-/// A mutable slice that several threads cut among themselves.
-pub(crate) struct DisjointMut<'a, T> {
-    start: *mut T,
-    len: usize,
-    lifetime: std::marker::PhantomData<&'a mut [T]>,
-}
-
-// SAFETY: access goes through `slice`, whose contract forbids overlap between threads.
-unsafe impl<T: Send> Sync for DisjointMut<'_, T> {}
-// SAFETY: as a `&mut [T]`.
-unsafe impl<T: Send> Send for DisjointMut<'_, T> {}
-
-impl<'a, T> DisjointMut<'a, T> {
-    pub(crate) fn new(slice: &'a mut [T]) -> Self {
-        Self { start: slice.as_mut_ptr(), len: slice.len(), lifetime: std::marker::PhantomData }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// The address of element `index`, for kernels that write strided tiles.
-    pub(crate) fn at(&self, index: usize) -> *mut T {
-        assert!(index <= self.len, "index within the slice");
-        // SAFETY: in bounds by the assertion.
-        unsafe { self.start.add(index) }
-    }
-
-    /// # Safety
-    /// No two live slices may overlap.
-    pub(crate) unsafe fn slice(&self, range: Range<usize>) -> &'a mut [T] {
-        assert!(range.start <= range.end && range.end <= self.len, "range within the slice");
-        // SAFETY: in bounds by the assertion, exclusive by this function's contract.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
-    }
 }
 
 #[cfg(test)]
