@@ -180,6 +180,7 @@ const MONTHS: [&str; 12] = [
 ];
 
 fn strftime(format: &str, seconds: u64) -> String {
+    let two_digits = |number: u64| format!("{:02}", number % 100);
     let (year, month, day) = civil_date(seconds / 86_400);
     let name = MONTHS[month as usize - 1];
     let mut text = String::new();
@@ -190,15 +191,15 @@ fn strftime(format: &str, seconds: u64) -> String {
             continue;
         }
         match characters.next() {
-            Some('Y') => text.push_str(&year.to_string()),
-            Some('y') => text.push_str(&format!("{:02}", year % 100)),
-            Some('m') => text.push_str(&format!("{month:02}")),
-            Some('d') => text.push_str(&format!("{day:02}")),
+            Some('Y') => text += &year.to_string(),
+            Some('y') => text += &two_digits(year),
+            Some('m') => text += &two_digits(month),
+            Some('d') => text += &two_digits(day),
             Some('B') => text.push_str(name),
             Some('b') => text.push_str(&name[..3]),
-            Some('H') => text.push_str(&format!("{:02}", seconds / 3600 % 24)),
-            Some('M') => text.push_str(&format!("{:02}", seconds / 60 % 60)),
-            Some('S') => text.push_str(&format!("{:02}", seconds % 60)),
+            Some('H') => text += &two_digits(seconds / 3600 % 24),
+            Some('M') => text += &two_digits(seconds / 60 % 60),
+            Some('S') => text += &two_digits(seconds % 60),
             Some(other) => text.extend(['%', other]),
             None => text.push('%'),
         }
@@ -208,7 +209,9 @@ fn strftime(format: &str, seconds: u64) -> String {
 
 /// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar.
 fn civil_date(days: u64) -> (u64, u64, u64) {
-    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     let (mut year, mut day) = (1970, days);
     while day >= 365 + u64::from(is_leap(year)) {
         day -= 365 + u64::from(is_leap(year));

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use orion_runtime::weights::LoadError;
+
 /// A tokenizer that cannot be loaded, or a text or token that it cannot translate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,10 +27,13 @@ pub enum TokenizerError {
         /// The rule that is broken, and the remedy where there is one.
         problem: String,
     },
+    /// A GGUF file is damaged, or its tokenizer keys are missing or of the wrong type.
+    #[error(transparent)]
+    Gguf(#[from] LoadError),
     /// No known format fits the file or folder.
     #[error(
         "{}: no tokenizer recognised here; expected tokenizer.json, tokenizer.model, \
-         vocab.json with merges.txt, or a llama2.c tokenizer.bin",
+         vocab.json with merges.txt, a llama2.c tokenizer.bin or a GGUF model",
         path.display()
     )]
     Unrecognised {

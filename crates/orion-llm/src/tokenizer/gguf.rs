@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+use orion_runtime::weights::LoadError;
+use orion_runtime::weights::gguf::Metadata;
+
 use super::byte_level;
 use super::byte_level_bpe::{ByteLevelBpe, Preparation};
 use super::error::{Fault, TokenizerError};
@@ -46,6 +49,36 @@ pub struct GgufVocabulary {
     pub chat_template: Option<String>,
 }
 
+impl GgufVocabulary {
+    /// Collects the tokenizer's keys from a file's metadata.
+    ///
+    /// # Errors
+    /// A missing `tokenizer.ggml.model` or `tokenizer.ggml.tokens`, and keys of other types.
+    pub fn from_metadata(metadata: &Metadata) -> Result<Self, LoadError> {
+        let texts = |key| metadata.get::<&[String]>(key).map(Option::unwrap_or_default);
+        let text = |key| metadata.get::<&str>(key).map(|text| text.map(str::to_owned));
+        Ok(Self {
+            model: metadata.require::<&str>("tokenizer.ggml.model")?.to_owned(),
+            pre: text("tokenizer.ggml.pre")?,
+            tokens: metadata.require::<&[String]>("tokenizer.ggml.tokens")?.to_vec(),
+            scores: metadata.get::<&[f32]>("tokenizer.ggml.scores")?.unwrap_or_default().to_vec(),
+            token_types: metadata
+                .get::<&[i32]>("tokenizer.ggml.token_type")?
+                .unwrap_or_default()
+                .to_vec(),
+            merges: texts("tokenizer.ggml.merges")?.to_vec(),
+            bos: metadata.get("tokenizer.ggml.bos_token_id")?,
+            eos: metadata.get("tokenizer.ggml.eos_token_id")?,
+            unknown: metadata.get("tokenizer.ggml.unknown_token_id")?,
+            padding: metadata.get("tokenizer.ggml.padding_token_id")?,
+            add_bos: metadata.get("tokenizer.ggml.add_bos_token")?,
+            add_eos: metadata.get("tokenizer.ggml.add_eos_token")?,
+            add_space_prefix: metadata.get("tokenizer.ggml.add_space_prefix")?,
+            chat_template: text("tokenizer.chat_template")?,
+        })
+    }
+}
+
 /// Control tokens that end a turn under these names, whatever `eos_token_id` says: instruction
 /// models end their answers with one of them.
 const END_OF_TURN: &[&str] = &[
@@ -71,12 +104,12 @@ impl Tokenizer {
     /// # Errors
     /// A model type or pre-tokenizer that is not known, lists of differing lengths, ids outside
     /// the vocabulary, merges of tokens that are not there.
-    pub fn from_gguf(vocabulary: GgufVocabulary, path: &Path) -> Result<Self, TokenizerError> {
+    pub fn from_gguf(vocabulary: &GgufVocabulary, path: &Path) -> Result<Self, TokenizerError> {
         build(vocabulary, path).map_err(|fault| fault.in_file(path))
     }
 }
 
-fn build(gguf: GgufVocabulary, path: &Path) -> Result<Tokenizer, Fault> {
+fn build(gguf: &GgufVocabulary, path: &Path) -> Result<Tokenizer, Fault> {
     if gguf.tokens.is_empty() {
         return Err(Fault::new("tokenizer.ggml.tokens", "the file has no vocabulary"));
     }
@@ -90,8 +123,8 @@ fn build(gguf: GgufVocabulary, path: &Path) -> Result<Tokenizer, Fault> {
         }
     }
     match gguf.model.as_str() {
-        "gpt2" => build_byte_level(&gguf, path),
-        "llama" => build_sentencepiece(&gguf, path),
+        "gpt2" => build_byte_level(gguf, path),
+        "llama" => build_sentencepiece(gguf, path),
         other => Err(Fault::new(
             "tokenizer.ggml.model",
             format!("{other:?} is not supported; supported are \"gpt2\" and \"llama\""),

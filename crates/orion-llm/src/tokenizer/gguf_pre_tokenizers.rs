@@ -84,7 +84,6 @@ const TABLE: &[GgufPreTokenizer] = &[
         expressions: &[LLAMA3],
         whole_words: true,
         add_bos: true,
-        ..PLAIN
     },
     GgufPreTokenizer {
         names: &["dbrx", "smaug-bpe", "glm4", "chatglm-bpe"],
@@ -116,7 +115,6 @@ const TABLE: &[GgufPreTokenizer] = &[
         expressions: &[TEKKEN],
         whole_words: true,
         add_bos: true,
-        ..PLAIN
     },
     GgufPreTokenizer {
         names: &["falcon"],

@@ -104,7 +104,7 @@ fn read_merges(bytes: &[u8]) -> Result<Vec<(&str, &str)>, Fault> {
     let lines = text.lines().zip(1..);
     lines
         .filter(|(line, number)| {
-            !line.is_empty() && !(*number == 1 && line.starts_with("#version"))
+            !line.is_empty() && (*number != 1 || !line.starts_with("#version"))
         })
         .map(|(line, number)| {
             line.split_once(' ').ok_or_else(|| {

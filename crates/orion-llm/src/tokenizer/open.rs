@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use orion_runtime::weights::gguf;
+
 use super::error::TokenizerError;
-use super::{Tokenizer, gpt2_files};
+use super::{GgufVocabulary, Tokenizer, gpt2_files};
 
 /// Enough of a file to tell its format.
 const HEAD_BYTES: u64 = 64;
@@ -28,7 +30,8 @@ impl Tokenizer {
     /// the name. `vocab_size`, the model's number of tokens, is needed by llama2.c's tokenizer.bin
     /// where tokens of the file are not to be used.
     ///
-    /// A GGUF file is a model: read its metadata and use [`from_gguf`](Self::from_gguf).
+    /// A GGUF model file gives the tokenizer in its metadata. Where that has been read already,
+    /// [`from_gguf`](Self::from_gguf) saves doing it again.
     ///
     /// # Errors
     /// Paths that lead to no tokenizer, and whatever is wrong with the file found.
@@ -50,7 +53,11 @@ impl Tokenizer {
                 let (vocabulary, merges) = pair()?;
                 Self::from_gpt2_files(&vocabulary, &merges)
             }
-            Format::Gguf | Format::Unrecognised => Err(unrecognised()),
+            Format::Gguf => {
+                let (metadata, _weights) = gguf::open(path)?;
+                Self::from_gguf(&GgufVocabulary::from_metadata(&metadata)?, path)
+            }
+            Format::Unrecognised => Err(unrecognised()),
         }
     }
 }

@@ -77,8 +77,10 @@ impl Splitter {
             Fault::new("pre-tokenizer", format!("bad expression {expression:?}: {problem}"))
         };
         let config = Regex::config().nfa_size_limit(Some(32 << 20));
-        let automaton =
-            |patterns: &[&str]| Regex::builder().configure(config.clone()).build_many(patterns);
+        let automaton = |patterns: &[&str]| {
+            let built = Regex::builder().configure(config.clone()).build_many(patterns);
+            built.map_err(|error| error.to_string())
+        };
         // `x?+` is possessive for Oniguruma and a repetition of `x?` for the automaton.
         let is_possessive = ["?+", "*+", "++"].iter().any(|sign| expression.contains(sign));
         let looks_around =
@@ -89,7 +91,7 @@ impl Splitter {
         {
             return match automaton(&[head, r"\s+"]) {
                 Ok(regex) => Ok(Self::Automaton(regex)),
-                Err(error) => Err(invalid(error.to_string())),
+                Err(error) => Err(invalid(error)),
             };
         }
         if !is_possessive

@@ -9,6 +9,7 @@ use super::error::Fault;
 use super::{ParseSpecial, TokenId};
 
 /// A token that is looked for in text before anything else happens to it.
+#[expect(clippy::struct_excessive_bools, reason = "the switches of tokenizer.json's added tokens")]
 pub(super) struct SpecialToken {
     pub(super) id: TokenId,
     pub(super) text: String,

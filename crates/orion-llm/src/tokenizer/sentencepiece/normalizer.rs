@@ -6,6 +6,7 @@ use super::super::metaspace::METASPACE;
 use super::PrefixMatcher;
 
 /// The rules; defaults are those of `NormalizerSpec`.
+#[expect(clippy::struct_excessive_bools, reason = "the switches of the format's NormalizerSpec")]
 pub(in super::super) struct Normalizer {
     pub(in super::super) charsmap: Charsmap,
     /// A space is put before the text.

@@ -124,7 +124,7 @@ pub(super) fn byte_level(file: &File) -> Result<Option<(PreTokenizer, Preparatio
         && !is_set(&model.continuing_subword_prefix)
         && !is_set(&model.end_of_word_suffix)
         && !model.byte_fallback
-        && !(model.fuse_unk && model.unk_token.is_some());
+        && (!model.fuse_unk || model.unk_token.is_none());
     let Some(pre_tokenizer) = file.pre_tokenizer.as_ref().filter(|_| is_plain_bpe) else {
         return Ok(None);
     };

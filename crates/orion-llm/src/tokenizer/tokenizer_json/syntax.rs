@@ -26,6 +26,7 @@ pub(super) struct File {
 
 /// A token that is found in text before the model sees it.
 #[derive(Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "the switches of the format")]
 pub(super) struct AddedToken {
     pub(super) id: TokenId,
     pub(super) content: String,
