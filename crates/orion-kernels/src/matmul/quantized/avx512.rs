@@ -5,8 +5,8 @@
 //! moved across lanes. Each lane is one row of the group, from the code to the finished sum.
 
 use std::arch::x86_64::{
-    __m128i, __m512, __m512i, _mm_loadu_si128, _mm_setzero_si128, _mm_storeu_si128,
-    _mm256_loadu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_castps_si512,
+    __m128i, __m512, __m512i, _MM_HINT_T0, _mm_loadu_si128, _mm_prefetch, _mm_setzero_si128,
+    _mm_storeu_si128, _mm256_loadu_si256, _mm512_add_epi32, _mm512_and_si512, _mm512_castps_si512,
     _mm512_cvtepi8_epi32, _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi32,
     _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_dpbusd_epi32, _mm512_fmadd_ps, _mm512_loadu_ps,
     _mm512_loadu_si512, _mm512_max_epu32, _mm512_mul_ps, _mm512_reduce_add_epi32,
@@ -20,6 +20,9 @@ use super::activations::{Activations, LIMIT, SMALLEST};
 use super::layout::{Layout, Scales};
 use crate::matmul::GROUP_ROWS;
 
+/// Bytes ahead of the current panel that are asked for when weights stream from memory: the hardware's own prefetching
+/// stops at pages, and loses its way between panels and headers.
+const AHEAD: usize = 4096;
 /// Rows of `x` whose sums advance side by side.
 const BATCH: usize = 4;
 
@@ -47,6 +50,14 @@ pub(super) unsafe fn product<L: Layout, const M: usize>(
         unsafe {
             let panel = panels.as_ptr().add(block * L::PANEL);
             let header = headers.as_ptr().add(header * L::SCALES.bytes());
+            if M <= 2 {
+                // Groups follow each other, so that what lies one group on is the next group's header.
+                let next = header.wrapping_add(panels.len() + headers.len() + 32 * sub);
+                _mm_prefetch::<_MM_HINT_T0>(next.cast());
+                for line in (0..L::PANEL).step_by(64) {
+                    _mm_prefetch::<_MM_HINT_T0>(panel.wrapping_add(AHEAD + line).cast());
+                }
+            }
             let codes = codes::<L>(panel);
             if L::SCALES == Scales::SixBit && sub == 0 {
                 six_bit = unpack_six_bit(header.add(64));

@@ -1,8 +1,13 @@
 //! NEON: four columns of 16 rows come apart with one structured load; 16-bit multiply-adds by a scalar.
 
-#![expect(clippy::wildcard_imports, reason = "intrinsics by the dozen")]
-
-use std::arch::aarch64::*;
+use std::arch::aarch64::{
+    float32x4_t, int32x4_t, uint8x16_t, uint8x16x4_t, vaddq_s32, vandq_u8, vandq_u32, vcgeq_u32,
+    vcvtq_f32_s32, vdupq_n_f32, vdupq_n_s8, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, vfmaq_f32,
+    vfmaq_n_f32, vget_low_s16, vget_low_u8, vld1_u8, vld4q_u8, vmlal_high_n_s16, vmlal_n_s16,
+    vmovl_high_u8, vmovl_u8, vmovl_u16, vmulq_f32, vmulq_n_f32, vnegq_f32, vorrq_u8, vorrq_u32,
+    vreinterpret_u16_u8, vreinterpretq_f32_u32, vreinterpretq_s16_u16, vreinterpretq_u32_f32,
+    vshlq_n_u8, vshlq_n_u32, vshlq_u8, vst1q_f32,
+};
 
 use super::activations::Activations;
 use super::layout::{Layout, Scales};
