@@ -43,7 +43,8 @@ pub enum Description {
 }
 
 /// Opens the model at `path`: a Hugging Face folder, a `.safetensors` file with `config.json` beside it, a GGUF file
-/// or a llama2.c checkpoint. Files are told apart by their first bytes, not by their names.
+/// or a llama2.c checkpoint. Files are told apart by their first bytes, and by their names only where those say
+/// nothing.
 ///
 /// # Errors
 /// When there is nothing at the path, nothing that is known, or a file that breaks its format's rules.
@@ -121,11 +122,19 @@ fn detect(path: &Path) -> Result<Format, LoadError> {
         }
     }
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    if start.starts_with(b"GGUF") || extension.eq_ignore_ascii_case("gguf") {
+    let named = |wanted| extension.eq_ignore_ascii_case(wanted);
+    if start.starts_with(b"GGUF") {
         Ok(Format::Gguf)
-    } else if start.get(8) == Some(&b'{') || extension.eq_ignore_ascii_case("safetensors") {
+    } else if start.starts_with(&llama2c::MAGIC) {
+        Ok(Format::Llama2c)
+    } else if start.get(8) == Some(&b'{') && !named("bin") {
+        // A `.bin` of version 0 has no magic, and this byte when it has 123 layers.
         Ok(Format::Safetensors)
-    } else if start.starts_with(&llama2c::MAGIC) || extension.eq_ignore_ascii_case("bin") {
+    } else if named("gguf") {
+        Ok(Format::Gguf)
+    } else if named("safetensors") {
+        Ok(Format::Safetensors)
+    } else if named("bin") {
         Ok(Format::Llama2c)
     } else {
         Err(not_a_model(

@@ -19,6 +19,9 @@ use super::{
 /// The format's own limit for the head.
 const MAX_HEAD: usize = 100_000_000;
 
+/// More axes than any weight has.
+const MAX_AXES: usize = 8;
+
 /// The parsed head of a file.
 #[derive(Debug, Default)]
 pub(crate) struct Head {
@@ -67,6 +70,10 @@ pub(crate) fn parse_head(path: &Path, bytes: &[u8], part: usize) -> Result<Head,
     for (name, tensor) in tensors {
         let (start, end) = tensor.data_offsets;
         let broken = |rule| LoadError::malformed(path, Place::Tensor(name.clone()), rule);
+        if tensor.shape.len() > MAX_AXES {
+            let axes = tensor.shape.len();
+            return Err(broken(format!("it has {axes} axes, more than {MAX_AXES}")));
+        }
         let bits = tensor
             .shape
             .iter()
