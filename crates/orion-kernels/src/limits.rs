@@ -5,8 +5,10 @@
 
 use std::{hint::black_box, time::Instant};
 
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Level;
 use crate::{
-    isa::{Isa, Level},
+    isa::Isa,
     memory::PageBuffer,
     pool::{Pool, split},
 };
@@ -34,15 +36,7 @@ pub fn read_bandwidth(pool: &Pool, bytes: usize) -> std::io::Result<f64> {
 
 /// Peak GFLOP/s of f32 multiply-add in the registers of all threads: the limit of prefilling with f32 arithmetic.
 pub fn f32_gflops(pool: &Pool) -> f64 {
-    peak(pool, 2.0, |isa, count| match isa.level() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: an `Isa` exists only where the CPU has its instructions.
-        Level::Avx512 => unsafe { x86::f32_avx512(count) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Level::Avx2 => unsafe { x86::f32_avx2(count) },
-        _ => f32_portable(count),
-    })
+    peak(pool, 2.0, f32_loop)
 }
 
 /// Peak GFLOP/s of bf16 dot products (`vdpbf16ps`) in the registers of all threads, or `None` without the instruction.
@@ -107,6 +101,19 @@ fn read(isa: Isa, lines: &[[u8; LINE]]) -> u64 {
         }
     }
     sums.into_iter().fold(0, |all, sum| all ^ sum)
+}
+
+fn f32_loop(isa: Isa, count: u64) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    match isa.level() {
+        // SAFETY: an `Isa` exists only where the CPU has its instructions.
+        Level::Avx512 => return unsafe { x86::f32_avx512(count) },
+        // SAFETY: as above.
+        Level::Avx2 => return unsafe { x86::f32_avx2(count) },
+        _ => {}
+    }
+    let _ = isa;
+    f32_portable(count)
 }
 
 /// 24 independent sums of 4 lanes, which vectorises to the baseline's vectors.

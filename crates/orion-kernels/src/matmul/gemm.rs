@@ -51,18 +51,16 @@ struct TileOutput {
 }
 
 impl TileKernel {
-    fn of(isa: Isa, matrices: &[&PackedMatrix]) -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if isa.bf16_dot() && matrices.iter().all(|matrix| matrix.format() == WeightFormat::BF16) {
-            return tile::AVX512_BF16;
-        }
-        match isa.level() {
+    fn of(isa: Isa, all_bf16: bool) -> Self {
+        match (isa.level(), all_bf16 && isa.bf16_dot()) {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => tile::AVX512,
+            (Level::Avx512, true) => tile::AVX512_BF16,
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => tile::AVX2,
+            (Level::Avx512, false) => tile::AVX512,
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx2, _) => tile::AVX2,
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => tile::NEON,
+            (Level::Neon, _) => tile::NEON,
             _ => tile::PORTABLE,
         }
     }
@@ -113,7 +111,8 @@ pub(super) fn gemm(
     outputs: &mut [&mut [f32]],
 ) {
     let columns = x.len() / m;
-    let kernel = TileKernel::of(pool.isa(), matrices);
+    let all_bf16 = matrices.iter().all(|matrix| matrix.format() == WeightFormat::BF16);
+    let kernel = TileKernel::of(pool.isa(), all_bf16);
     let units = if kernel.pairs { columns.div_ceil(2) } else { columns };
     let blocks = m.div_ceil(kernel.rows);
     let plan = Plan { kernel, isa: pool.isa(), m, units, blocks, matrices };
