@@ -2,12 +2,23 @@
 //! norms and elementwise mathematics. Every kernel has a portable variant that is the truth and faster ones
 //! per instruction set, chosen once by [`Isa::detect`]. Knows no graph, no file format and no model.
 
+pub mod activation;
+pub mod attention;
+pub mod convert;
+pub mod elementwise;
+mod exp;
 pub mod format;
 pub mod isa;
 pub mod limits;
 pub mod matmul;
 pub mod memory;
+pub mod norm;
 pub mod pool;
+pub mod rope;
+pub mod softmax;
+#[cfg(test)]
+mod testing;
+mod vectorize;
 
 pub use format::WeightFormat;
 pub use isa::Isa;

@@ -10,7 +10,7 @@
 mod dense;
 mod few;
 mod gemm;
-mod lanes;
+pub(crate) mod lanes;
 mod packed;
 mod quantized;
 

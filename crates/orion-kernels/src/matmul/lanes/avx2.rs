@@ -10,7 +10,7 @@ use std::arch::x86_64::{
 use super::Lanes;
 
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx2([__m256; 2]);
+pub(crate) struct Avx2([__m256; 2]);
 
 /// bf16 bits in the low half of every 32 become f32.
 ///

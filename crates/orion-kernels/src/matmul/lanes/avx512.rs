@@ -11,7 +11,7 @@ use std::arch::x86_64::{
 use super::Lanes;
 
 #[derive(Clone, Copy)]
-pub(in super::super) struct Avx512(__m512);
+pub(crate) struct Avx512(__m512);
 
 /// Selects the first `count` lanes.
 #[inline(always)]

@@ -10,12 +10,12 @@ mod neon;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
-pub(super) use avx2::Avx2;
+pub(crate) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
-pub(super) use avx512::Avx512;
+pub(crate) use avx512::Avx512;
 #[cfg(target_arch = "aarch64")]
-pub(super) use neon::Neon;
-pub(super) use portable::Portable;
+pub(crate) use neon::Neon;
+pub(crate) use portable::Portable;
 
 /// Sixteen f32 values.
 ///
@@ -23,7 +23,7 @@ pub(super) use portable::Portable;
 /// Every function requires that the CPU has the variant's instructions; `load*` and `store*` that the pointer is
 /// valid for the bytes they name. No alignment is asked for. Implementations are `#[inline(always)]`, so that they
 /// take the target features of the function that they are inlined into.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     /// How many values of this type can be summed into at once without leaving the registers.
     const SUMS: usize;
 
@@ -103,4 +103,4 @@ macro_rules! with_lanes {
         }
     }};
 }
-pub(super) use with_lanes;
+pub(crate) use with_lanes;

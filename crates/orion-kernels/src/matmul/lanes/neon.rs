@@ -12,7 +12,7 @@ use std::arch::{
 use super::Lanes;
 
 #[derive(Clone, Copy)]
-pub(in super::super) struct Neon([float32x4_t; 4]);
+pub(crate) struct Neon([float32x4_t; 4]);
 
 /// bf16 bits in the low half of every 32 become f32.
 #[inline(always)]

@@ -3,7 +3,7 @@
 use super::Lanes;
 
 #[derive(Clone, Copy)]
-pub(in super::super) struct Portable([f32; 16]);
+pub(crate) struct Portable([f32; 16]);
 
 impl Portable {
     /// Reads 16 little-endian units of `SIZE` bytes.

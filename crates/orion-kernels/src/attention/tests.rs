@@ -1,0 +1,142 @@
+//! Attention against its definition in `f64`.
+
+use half::f16;
+
+use super::*;
+use crate::testing::{assert_near, noise};
+
+/// The definition, on `f64`.
+fn reference(q: &[f32], keys: &[f32], values: &[f32], shape: AttentionShape) -> Vec<f64> {
+    let AttentionShape { batch, queries, heads, kv_heads, head_dim, capacity, .. } = shape;
+    let mut out = Vec::new();
+    for sequence in 0..batch {
+        for t in 0..queries {
+            for head in 0..heads {
+                let q = &q[((sequence * queries + t) * heads + head) * head_dim..][..head_dim];
+                let stored = |cache: &[f32], key: usize, d: usize| {
+                    let row = (sequence * capacity + key) * kv_heads + head / (heads / kv_heads);
+                    f64::from(cache[row * head_dim + d])
+                };
+                let count = shape.visible(t);
+                let score = |key| {
+                    (0..head_dim).map(|d| f64::from(q[d]) * stored(keys, key, d)).sum::<f64>()
+                };
+                let scores: Vec<f64> =
+                    (0..count).map(|key| f64::from(shape.scale) * score(key)).collect();
+                let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|score| (score - most).exp()).collect();
+                let sum: f64 = weights.iter().sum();
+                for d in 0..head_dim {
+                    out.push(
+                        (0..count).map(|key| weights[key] / sum * stored(values, key, d)).sum(),
+                    );
+                }
+            }
+        }
+    }
+    out
+}
+
+fn shape(
+    batch: usize,
+    queries: usize,
+    (heads, kv_heads): (usize, usize),
+    head_dim: usize,
+) -> AttentionShape {
+    let scale = 1.5 / (head_dim as f32).sqrt();
+    AttentionShape {
+        batch,
+        queries,
+        heads,
+        kv_heads,
+        head_dim,
+        capacity: 200,
+        position: 0,
+        scale,
+        causal: true,
+    }
+}
+
+fn check(shape: AttentionShape) {
+    let AttentionShape { batch, queries, heads, kv_heads, head_dim, capacity, .. } = shape;
+    let q: Vec<f32> =
+        noise(batch * queries * heads * head_dim, 11).iter().map(|x| x * 4.0).collect();
+    let row = kv_heads * head_dim;
+    let mut stored = [12, 13].map(|seed| {
+        let rounded =
+            noise(batch * capacity * row, seed).into_iter().map(|x| f16::from_f32(x).to_f32());
+        rounded.collect::<Vec<f32>>()
+    });
+    let expected = reference(&q, &stored[0], &stored[1], shape);
+    // What lies behind the last key may be anything.
+    for cache in &mut stored {
+        for sequence in cache.chunks_mut(capacity * row) {
+            sequence[(shape.position + queries) * row..].fill(f32::NAN);
+        }
+    }
+    let half =
+        stored.each_ref().map(|cache| cache.iter().map(|&x| f16::from_f32(x)).collect::<Vec<_>>());
+    for isa in Isa::available() {
+        for threads in [1, 2, 3] {
+            let pool = Pool::new(threads, isa);
+            let mut scratch = Scratch::default();
+            for (keys, values) in [
+                (Cache::F32(&stored[0]), Cache::F32(&stored[1])),
+                (Cache::F16(&half[0]), Cache::F16(&half[1])),
+            ] {
+                let mut out = vec![f32::NAN; q.len()];
+                attention(&pool, &mut scratch, &mut out, &q, keys, values, shape);
+                for (&found, &expected) in out.iter().zip(&expected) {
+                    assert_near(
+                        found,
+                        expected,
+                        5e-6,
+                        &format!("{shape:?} {} {threads}", isa.name()),
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn single_queries_agree_with_the_definition() {
+    for (heads, head_dim) in
+        [((4, 4), 64), ((9, 3), 64), ((6, 1), 48), ((2, 2), 6), ((4, 2), 80), ((1, 1), 128)]
+    {
+        for position in [0, 1, 63, 64, 199] {
+            check(AttentionShape { position, ..shape(1, 1, heads, head_dim) });
+        }
+    }
+}
+
+#[test]
+fn many_queries_agree_with_the_definition() {
+    for (heads, head_dim) in [((4, 4), 64), ((9, 3), 16), ((2, 2), 6), ((4, 2), 80)] {
+        for (queries, position) in [(8, 0), (33, 5), (64, 64), (130, 70)] {
+            check(AttentionShape { position, ..shape(1, queries, heads, head_dim) });
+        }
+    }
+}
+
+#[test]
+fn sequences_side_by_side_and_queries_that_see_everything_work() {
+    for queries in [1, 3, 40] {
+        check(AttentionShape { position: 10, ..shape(2, queries, (4, 2), 32) });
+        check(AttentionShape { position: 10, causal: false, ..shape(2, queries, (4, 2), 32) });
+    }
+}
+
+#[test]
+fn results_are_the_same_bits_every_time() {
+    let shape = AttentionShape { position: 150, ..shape(1, 1, (3, 3), 64) };
+    let (q, cache) = (noise(192, 1), noise(200 * 192, 2));
+    let pool = Pool::new(2, Isa::detect());
+    let run = || {
+        let mut out = vec![0.0; 192];
+        let keys = Cache::F32(&cache);
+        attention(&pool, &mut Scratch::default(), &mut out, &q, keys, keys, shape);
+        out
+    };
+    assert_eq!(run(), run());
+}

@@ -1,0 +1,108 @@
+//! Rotary positions (Su et al., 2021), halves paired as in Hugging Face's Llama.
+
+use crate::Pool;
+use crate::vectorize::{share, vectorized};
+
+/// Shape of the operand, `[batch, sequence, heads, head_dim]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the dimensions of the shape above")]
+pub struct RopeShape {
+    pub batch: usize,
+    pub sequence: usize,
+    pub heads: usize,
+    pub head_dim: usize,
+}
+
+/// Turns the pairs `(x[i], x[i + head_dim/2])` of every head by `frequencies[i] · (position + token)` radians.
+///
+/// # Panics
+/// When lengths do not fit the shape: `head_dim` is even and there is a frequency for each pair.
+pub fn rope(
+    pool: &Pool,
+    out: &mut [f32],
+    x: &[f32],
+    frequencies: &[f32],
+    position: usize,
+    shape: RopeShape,
+) {
+    let RopeShape { batch, sequence, heads, head_dim } = shape;
+    let token = heads * head_dim;
+    assert!(
+        out.len() == x.len() && x.len() == batch * sequence * token,
+        "operands have the shape's size"
+    );
+    assert_eq!(2 * frequencies.len(), head_dim, "one frequency for each pair");
+    if token == 0 {
+        return;
+    }
+    share(pool, out, token, |out, at| {
+        let mut cos = vec![0.0; head_dim / 2];
+        let mut sin = vec![0.0; head_dim / 2];
+        for (index, out) in out.chunks_exact_mut(token).enumerate() {
+            let start = at + index * token;
+            let place = position + start / token % sequence;
+            for ((cos, sin), &frequency) in cos.iter_mut().zip(&mut sin).zip(frequencies) {
+                // The angle is rounded to f32, as the models were trained; its sine and cosine are exact to f32.
+                let angle = f64::from(place as f32 * frequency);
+                (*sin, *cos) = (angle.sin() as f32, angle.cos() as f32);
+            }
+            let x = &x[start..start + token];
+            let (cos, sin) = (&*cos, &*sin);
+            vectorized!(pool.isa(), turn(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32]));
+        }
+    });
+}
+
+#[inline(always)]
+fn turn<const FUSED: bool>(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32]) {
+    let half = cos.len();
+    for (out, x) in out.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
+        let ((first, second), (x, y)) = (out.split_at_mut(half), x.split_at(half));
+        for i in 0..half {
+            first[i] = x[i] * cos[i] - y[i] * sin[i];
+            second[i] = y[i] * cos[i] + x[i] * sin[i];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+    use crate::testing::{assert_near, noise};
+
+    #[test]
+    fn pairs_turn_by_their_frequency_times_the_position() {
+        for isa in Isa::available() {
+            let pool = Pool::new(2, isa);
+            for (shape, position) in [
+                (RopeShape { batch: 2, sequence: 3, heads: 2, head_dim: 6 }, 0),
+                (RopeShape { batch: 1, sequence: 1, heads: 12, head_dim: 64 }, 100_000),
+                (RopeShape { batch: 1, sequence: 40, heads: 9, head_dim: 64 }, 7),
+            ] {
+                let RopeShape { batch, sequence, heads, head_dim } = shape;
+                let half = head_dim / 2;
+                let frequencies: Vec<f32> =
+                    (0..half).map(|i| 10_000_f32.powf(-(i as f32) / half as f32)).collect();
+                let x = noise(batch * sequence * heads * head_dim, 4);
+                let mut out = vec![0.0; x.len()];
+                rope(&pool, &mut out, &x, &frequencies, position, shape);
+                for (at, &found) in out.iter().enumerate() {
+                    let (row, i) = (at / head_dim, at % head_dim);
+                    let token = row / heads % sequence;
+                    let angle = f64::from((position + token) as f32 * frequencies[i % half]);
+                    let (a, b) = (
+                        f64::from(x[row * head_dim + i % half]),
+                        f64::from(x[row * head_dim + i % half + half]),
+                    );
+                    let reference = if i < half {
+                        a * angle.cos() - b * angle.sin()
+                    } else {
+                        b * angle.cos() + a * angle.sin()
+                    };
+                    assert_near(found, reference, 1e-6, isa.name());
+                }
+            }
+        }
+    }
+}
