@@ -1,3 +1,22 @@
-//! Language models on top of the runtime: tokenizers, models, generation.
+//! Language models on top of the runtime: models, tokenizers, and text generation.
+//!
+//! ```no_run
+//! use orion_llm::{Checkpoint, LanguageModel, LoadOptions};
+//! use orion_runtime::cpu::Cpu;
+//!
+//! let checkpoint = Checkpoint::open("model.gguf".as_ref(), None)?;
+//! let tokenizer = checkpoint.tokenizer()?;
+//! let model = LanguageModel::load(checkpoint.model, checkpoint.weights, &Cpu::new(0), LoadOptions::default())?;
+//! let mut conversation = model.converse();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
 
+pub mod block;
+pub mod checkpoint;
+pub mod generate;
+pub mod model;
 pub mod tokenizer;
+
+pub use checkpoint::{Checkpoint, OpenError};
+pub use generate::{GenerateError, LanguageModel, LoadOptions};

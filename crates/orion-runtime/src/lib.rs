@@ -4,5 +4,13 @@
 //! weights, but no models, tokens or text.
 #![forbid(unsafe_code)]
 
+pub mod backend;
+pub mod cpu;
+pub mod reference;
 pub mod tolerance;
 pub mod weights;
+
+pub use backend::{
+    Backend, CompileError, Executable, ProgramId, RunError, Session, Support, TensorView,
+    TensorViewMut,
+};

@@ -8,8 +8,8 @@ use orion_compiler::interpret::{Arguments, interpret};
 use orion_compiler::{DType, Op, Precision, Program, Tensor, TensorType, Verified};
 
 use crate::backend::{
-    Backend, CompileError, Executable, ProgramId, RunError, Session, Support, TensorView, TensorViewMut,
-    check_arguments,
+    Backend, CompileError, Executable, ProgramId, RunError, Session, Support, TensorView,
+    TensorViewMut, check_arguments,
 };
 use crate::weights::WeightSet;
 
@@ -45,7 +45,8 @@ impl Executable for Interpreted {
             let values = self.weights.read(&parameter.name, ty)?;
             Ok(Tensor::real(ty.clone(), values.into_iter().map(f64::from).collect()))
         };
-        let weights = program.weights().iter().map(load).collect::<Result<Vec<_>, CompileError>>()?;
+        let weights =
+            program.weights().iter().map(load).collect::<Result<Vec<_>, CompileError>>()?;
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         programs.push(Arc::new((program.clone(), weights)));
         Ok(ProgramId(programs.len() - 1))
@@ -68,7 +69,8 @@ impl Session for Interpretation {
         inputs: &[TensorView<'_>],
         outputs: &mut [TensorViewMut<'_>],
     ) -> Result<(), RunError> {
-        let known = self.programs.lock().unwrap_or_else(PoisonError::into_inner).get(program.0).cloned();
+        let known =
+            self.programs.lock().unwrap_or_else(PoisonError::into_inner).get(program.0).cloned();
         let entry = known.ok_or(RunError::UnknownProgram)?;
         let (program, weights) = &*entry;
         check_arguments(program, inputs, outputs)?;
@@ -100,7 +102,9 @@ impl Session for Interpretation {
                     data.copy_from_slice(&tensor.to_f32());
                 }
                 TensorViewMut::F32(data) => {
-                    data.iter_mut().zip(tensor.bools()).for_each(|(to, &from)| *to = f32::from(u8::from(from)));
+                    data.iter_mut()
+                        .zip(tensor.bools())
+                        .for_each(|(to, &from)| *to = f32::from(u8::from(from)));
                 }
                 TensorViewMut::I32(data) => data.copy_from_slice(tensor.ints()),
             }

@@ -98,7 +98,10 @@ impl<'a> ModelBuilder<'a> {
         match (self.weights)(&path) {
             Some(ty) if ty.shape == shape => self.b.weight(path, ty),
             Some(ty) => {
-                let message = format!("tensor `{path}` is {:?}, the configuration asks for {shape:?}", ty.shape);
+                let message = format!(
+                    "tensor `{path}` is {:?}, the configuration asks for {shape:?}",
+                    ty.shape
+                );
                 self.b.fail("weight", TypeError(message))
             }
             None => self.b.fail("weight", TypeError(format!("tensor `{path}` is missing"))),
@@ -156,13 +159,20 @@ impl<'a> ModelBuilder<'a> {
     pub fn swiglu(&self, name: &str, x: Value, inner: usize, bias: bool) -> Value {
         let m = self.scope(name);
         let width = self.b.type_of(x).dim(-1);
-        let (gate, up) = (m.linear("gate_proj", x, inner, bias), m.linear("up_proj", x, inner, bias));
+        let (gate, up) =
+            (m.linear("gate_proj", x, inner, bias), m.linear("up_proj", x, inner, bias));
         let hidden = self.within(name, || self.b.swiglu(gate, up));
         m.linear("down_proj", hidden, width, bias)
     }
 
     /// The attention part of a layer: projections, rotary positions, cache, attention, output projection.
-    pub fn self_attention(&self, name: &str, x: Value, layer: usize, spec: &SelfAttention<'_>) -> Value {
+    pub fn self_attention(
+        &self,
+        name: &str,
+        x: Value,
+        layer: usize,
+        spec: &SelfAttention<'_>,
+    ) -> Value {
         let m = self.scope(name);
         let &SelfAttention { heads, kv_heads, head_dim, rope, bias } = spec;
         let width = self.b.type_of(x).dim(-1);
@@ -180,7 +190,9 @@ impl<'a> ModelBuilder<'a> {
     fn heads(&self, x: Value, heads: usize) -> Value {
         let ty = self.b.type_of(x);
         let &[batch, tokens, width] = ty.shape.as_slice() else { return x };
-        self.b.scoped(&self.scope, || self.b.reshape(x, &[batch, tokens, heads, width / heads.max(1)]))
+        self.b.scoped(&self.scope, || {
+            self.b.reshape(x, &[batch, tokens, heads, width / heads.max(1)])
+        })
     }
 
     /// Queries, keys and values out of one projection: each `[batch, tokens, heads, head_dim]`.
@@ -192,7 +204,8 @@ impl<'a> ModelBuilder<'a> {
 
     fn rope(&self, x: Value, frequencies: &[f64]) -> Value {
         self.b.scoped(&self.scope, || {
-            let frequencies = self.b.constant(DType::F32, &[frequencies.len()], frequencies.to_vec());
+            let frequencies =
+                self.b.constant(DType::F32, &[frequencies.len()], frequencies.to_vec());
             self.b.rope(x, frequencies, self.position)
         })
     }
@@ -208,7 +221,8 @@ impl<'a> ModelBuilder<'a> {
                     let append = |part: &str, x: Value| {
                         let ty = b.type_of(x);
                         let &[batch, _, heads, head_dim] = ty.shape.as_slice() else { return x };
-                        let ty = TensorType::new(cache.dtype, [batch, cache.capacity, heads, head_dim]);
+                        let ty =
+                            TensorType::new(cache.dtype, [batch, cache.capacity, heads, head_dim]);
                         let state = b.state(format!("cache.{layer}.{part}"), ty);
                         let x = if cache.dtype == DType::F32 { x } else { b.cast(x, cache.dtype) };
                         let next = b.update_slice(state, x, self.position, 1);

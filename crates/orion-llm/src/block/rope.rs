@@ -11,6 +11,8 @@ pub struct RopeParameters {
     rope_theta: Option<f64>,
     rope_scaling: Option<RopeScaling>,
     rope_parameters: Option<RopeScaling>,
+    /// What each pair's frequency is divided by: how GGUF spells Llama 3.1's scaling.
+    rope_frequency_factors: Option<Vec<f64>>,
 }
 
 /// How frequencies are changed for contexts longer than those of the first training.
@@ -29,17 +31,33 @@ impl RopeParameters {
     /// Radians per position of each of a head's `head_dim / 2` pairs: `theta^(-2i / head_dim)`, scaled.
     pub fn frequencies(&self, head_dim: usize) -> Result<Vec<f64>, ConfigError> {
         let scaling = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
-        let theta = scaling.and_then(|scaling| scaling.rope_theta).or(self.rope_theta).unwrap_or(10_000.0);
+        let theta =
+            scaling.and_then(|scaling| scaling.rope_theta).or(self.rope_theta).unwrap_or(10_000.0);
         if !(theta.is_finite() && theta > 0.0) {
-            return Err(ConfigError::Contradiction(format!("rope_theta = {theta} must be a positive number")));
+            return Err(ConfigError::Contradiction(format!(
+                "rope_theta = {theta} must be a positive number"
+            )));
         }
         // As transformers does it: powers and reciprocals in f32.
         let base = (0..head_dim / 2)
             .map(|i| f64::from(1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32)))
             .collect();
-        match scaling {
-            Some(scaling) => scaling.apply(base),
-            None => Ok(base),
+        let scaled: Vec<f64> = match scaling {
+            Some(scaling) => scaling.apply(base)?,
+            None => base,
+        };
+        match &self.rope_frequency_factors {
+            None => Ok(scaled),
+            Some(factors) if factors.len() == scaled.len() => Ok(scaled
+                .iter()
+                .zip(factors)
+                .map(|(frequency, factor)| frequency / factor)
+                .collect()),
+            Some(factors) => Err(ConfigError::Contradiction(format!(
+                "{} rope factors for {} pairs of a head",
+                factors.len(),
+                scaled.len()
+            ))),
         }
     }
 }
@@ -61,8 +79,14 @@ impl RopeScaling {
                 let factor = need("factor", self.factor)?;
                 let low = need("low_freq_factor", self.low_freq_factor)?;
                 let high = need("high_freq_factor", self.high_freq_factor)?;
-                let trained = need("original_max_position_embeddings", self.original_max_position_embeddings)?;
-                Ok(base.into_iter().map(|frequency| llama3(frequency, factor, low, high, trained)).collect())
+                let trained = need(
+                    "original_max_position_embeddings",
+                    self.original_max_position_embeddings,
+                )?;
+                Ok(base
+                    .into_iter()
+                    .map(|frequency| llama3(frequency, factor, low, high, trained))
+                    .collect())
             }
             other => Err(ConfigError::Contradiction(format!(
                 "rope_type `{other}` is not supported; known are default, linear and llama3"

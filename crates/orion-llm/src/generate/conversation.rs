@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use orion_compiler::{BuildError, Builder, DType, Diagnostics, Program, TensorType, Verified, verify};
+use orion_compiler::{
+    BuildError, Builder, DType, Diagnostics, Program, TensorType, Verified, verify,
+};
 use orion_runtime::backend::{Backend, CompileError, Executable, ProgramId, RunError, Session};
 use orion_runtime::weights::WeightSet;
 use orion_runtime::{TensorView, TensorViewMut};
@@ -54,7 +56,9 @@ pub enum GenerateError {
     #[error("{0}")]
     Run(#[from] RunError),
     /// The text is longer than the context.
-    #[error("the text has {tokens} tokens, the context holds {context}; shorten it, or raise --context if the model allows")]
+    #[error(
+        "the text has {tokens} tokens, the context holds {context}; shorten it, or raise --context if the model allows"
+    )]
     ContextFull {
         /// Tokens of the text.
         tokens: usize,
@@ -62,7 +66,9 @@ pub enum GenerateError {
         context: usize,
     },
     /// A token that the model does not know.
-    #[error("token {token} is outside of the model's vocabulary of {vocabulary}: the tokenizer belongs to another model")]
+    #[error(
+        "token {token} is outside of the model's vocabulary of {vocabulary}: the tokenizer belongs to another model"
+    )]
     UnknownToken {
         /// The token.
         token: TokenId,

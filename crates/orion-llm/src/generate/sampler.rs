@@ -55,7 +55,9 @@ pub enum SamplingError {
         rule: &'static str,
     },
     /// The model gave something that is no number.
-    #[error("the model's logits are not numbers (NaN): its weights are damaged, or it overflowed; check the file")]
+    #[error(
+        "the model's logits are not numbers (NaN): its weights are damaged, or it overflowed; check the file"
+    )]
     NotANumber,
 }
 
@@ -75,7 +77,12 @@ impl Sampler {
             if ok { Ok(()) } else { Err(SamplingError::Option { option, value, rule }) }
         };
         let Sampling { temperature, top_p, min_p, repetition_penalty, .. } = options;
-        check("temperature", temperature, temperature >= 0.0 && temperature.is_finite(), "0 or more")?;
+        check(
+            "temperature",
+            temperature,
+            temperature >= 0.0 && temperature.is_finite(),
+            "0 or more",
+        )?;
         check("top_p", top_p, top_p > 0.0 && top_p <= 1.0, "above 0, at most 1")?;
         check("min_p", min_p, (0.0..=1.0).contains(&min_p), "0 to 1")?;
         let positive = repetition_penalty > 0.0 && repetition_penalty.is_finite();
@@ -129,7 +136,8 @@ impl Sampler {
 
     /// Logits to probabilities.
     fn normalise(&mut self) -> Result<(), SamplingError> {
-        let most = self.candidates.iter().map(|&(logit, _)| logit).fold(f32::NEG_INFINITY, f32::max);
+        let most =
+            self.candidates.iter().map(|&(logit, _)| logit).fold(f32::NEG_INFINITY, f32::max);
         if !most.is_finite() {
             return Err(SamplingError::NotANumber);
         }

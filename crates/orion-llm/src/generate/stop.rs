@@ -64,7 +64,10 @@ mod tests {
 
     #[test]
     fn a_beginning_that_leads_nowhere_is_shown_after_all() {
-        assert_eq!(stream(&["\nUser:"], &["One", "\nUs", "ually"]), ("One\nUsually".to_owned(), false));
+        assert_eq!(
+            stream(&["\nUser:"], &["One", "\nUs", "ually"]),
+            ("One\nUsually".to_owned(), false)
+        );
         assert_eq!(stream(&["END"], &["tail EN"]), ("tail EN".to_owned(), false));
     }
 

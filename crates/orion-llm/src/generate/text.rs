@@ -106,12 +106,16 @@ pub fn generate(
     }
     let start = Instant::now();
     conversation.feed(request.prompt)?;
-    let mut timing =
-        Timing { prompt_tokens: request.prompt.len(), prompt: start.elapsed(), ..Timing::default() };
+    let mut timing = Timing {
+        prompt_tokens: request.prompt.len(),
+        prompt: start.elapsed(),
+        ..Timing::default()
+    };
 
     let mut decoder = tokenizer.decode_stream();
     let mut stops = StopStrings::new(request.stop);
-    let mut result = Generated { text: String::new(), tokens: Vec::new(), finish: Finish::Length, timing };
+    let mut result =
+        Generated { text: String::new(), tokens: Vec::new(), finish: Finish::Length, timing };
     let mut first = None;
     while result.tokens.len() < request.max_tokens {
         let token = sampler.draw(conversation.logits(), conversation.tokens())?;

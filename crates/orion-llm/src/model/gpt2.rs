@@ -95,7 +95,8 @@ impl Gpt2 {
             ("n_inner", config.n_inner.unwrap_or(4 * config.n_embd)),
         ])?;
         if !config.n_embd.is_multiple_of(config.n_head) {
-            let message = format!("n_embd = {} is no multiple of n_head = {}", config.n_embd, config.n_head);
+            let message =
+                format!("n_embd = {} is no multiple of n_head = {}", config.n_embd, config.n_head);
             return Err(ConfigError::Contradiction(message));
         }
         let tanh_gelu = match config.activation_function.as_str() {
@@ -138,21 +139,26 @@ impl Model for Gpt2 {
             x = m.add(x, m.linear("mlp.c_proj", m.gelu(hidden, self.tanh_gelu), width, true));
         }
         let x = m.layer_norm("ln_f", m.asked_tokens(x), eps);
-        let head = if c.tie_word_embeddings && !m.has_weight("lm_head.weight") { "wte" } else { "lm_head" };
+        let head = if c.tie_word_embeddings && !m.has_weight("lm_head.weight") {
+            "wte"
+        } else {
+            "lm_head"
+        };
         m.linear(head, x, c.vocab_size, false)
     }
 
     fn arrangement(&self, family: Family, name: &str) -> Arrangement {
         // transformers stores GPT-2's projections as `Conv1D`, which is `[in, out]`.
-        let projection = ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|end| name.ends_with(end));
+        let projection =
+            ["c_attn.weight", "c_proj.weight", "c_fc.weight"].iter().any(|end| name.ends_with(end));
         match family {
             Family::HuggingFace if projection => Arrangement::Transposed,
             _ => Arrangement::AsStored,
         }
     }
 
-    fn aliases(&self, name: &str) -> Vec<String> {
-        vec![format!("transformer.{name}")]
+    fn canonical<'a>(&self, name: &'a str) -> &'a str {
+        name.strip_prefix("transformer.").unwrap_or(name)
     }
 }
 

@@ -126,10 +126,15 @@ impl Llama {
             ));
         }
         if head_dim == 0 || !head_dim.is_multiple_of(2) {
-            return contradiction(format!("head_dim = {head_dim}: rotary positions turn pairs, so it must be even"));
+            return contradiction(format!(
+                "head_dim = {head_dim}: rotary positions turn pairs, so it must be even"
+            ));
         }
         if config.hidden_act != "silu" {
-            return contradiction(format!("hidden_act = {}: only silu is known", config.hidden_act));
+            return contradiction(format!(
+                "hidden_act = {}: only silu is known",
+                config.hidden_act
+            ));
         }
         let frequencies = config.rope.frequencies(head_dim)?;
         Ok(Self { heads, kv_heads, head_dim, frequencies, config })
@@ -184,7 +189,7 @@ impl Model for Llama {
         }
     }
 
-    fn aliases(&self, _: &str) -> Vec<String> {
-        Vec::new()
+    fn canonical<'a>(&self, name: &'a str) -> &'a str {
+        name
     }
 }

@@ -41,8 +41,8 @@ pub trait Model: Send + Sync {
     fn build(&self, m: &ModelBuilder<'_>, tokens: Value) -> Value;
     /// How a family of files stores the weight `name`.
     fn arrangement(&self, family: Family, name: &str) -> Arrangement;
-    /// Other names that files use for the weight `name`.
-    fn aliases(&self, name: &str) -> Vec<String>;
+    /// Our name of a weight that Hugging Face calls `name`.
+    fn canonical<'a>(&self, name: &'a str) -> &'a str;
 }
 
 /// Sizes of a model.
@@ -126,7 +126,8 @@ impl Architecture {
 
 /// Rewrites `name` from one naming pattern to another; endings `.weight` and `.bias` stay.
 fn translate(name: &str, from: &str, to: &str) -> Option<String> {
-    let (stem, ending) = name.rsplit_once('.').filter(|(_, ending)| matches!(*ending, "weight" | "bias"))?;
+    let (stem, ending) =
+        name.rsplit_once('.').filter(|(_, ending)| matches!(*ending, "weight" | "bias"))?;
     match from.split_once("{}") {
         None => (stem == from).then(|| format!("{to}.{ending}")),
         Some((before, after)) => {
@@ -147,7 +148,9 @@ fn read<C: DeserializeOwned>(config: &Map<String, Json>) -> Result<C, ConfigErro
 fn check_sizes(sizes: &[(&str, usize)]) -> Result<(), ConfigError> {
     for &(field, size) in sizes {
         if size == 0 || size > 1 << 24 {
-            return Err(ConfigError::Contradiction(format!("{field} = {size} is out of range (1 to 16777216)")));
+            return Err(ConfigError::Contradiction(format!(
+                "{field} = {size} is out of range (1 to 16777216)"
+            )));
         }
     }
     Ok(())

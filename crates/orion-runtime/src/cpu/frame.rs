@@ -2,7 +2,7 @@
 //! frame, reads others through it, and puts them back, so that no two views overlap and nothing is copied.
 
 use half::f16;
-use orion_compiler::{DType, Program, Tensor, TensorType};
+use orion_compiler::{DType, Tensor, TensorType};
 use orion_kernels::attention;
 use orion_kernels::matmul;
 use orion_kernels::pool::Pool;
@@ -50,7 +50,6 @@ pub(super) struct Scratch {
 /// The memory of one run.
 pub(super) struct Frame<'a> {
     pub(super) pool: &'a Pool,
-    pub(super) program: &'a Program,
     pub(super) scratch: &'a mut Scratch,
     inputs: &'a [TensorView<'a>],
     constants: &'a [Vec<f32>],
@@ -61,14 +60,13 @@ pub(super) struct Frame<'a> {
 impl<'a> Frame<'a> {
     pub(super) fn new(
         pool: &'a Pool,
-        program: &'a Program,
         inputs: &'a [TensorView<'a>],
         constants: &'a [Vec<f32>],
         buffers: &'a mut [Vec<f32>],
         states: Vec<StateBuffer>,
         scratch: &'a mut Scratch,
     ) -> Self {
-        Self { pool, program, scratch, inputs, constants, buffers, states }
+        Self { pool, scratch, inputs, constants, buffers, states }
     }
 
     pub(super) fn into_states(self) -> Vec<StateBuffer> {
@@ -123,9 +121,7 @@ impl<'a> Frame<'a> {
                 TensorView::I32(data) => data.to_vec(),
                 TensorView::F32(_) => Vec::new(),
             },
-            _ => {
-                self.reals(place, count).iter().map(|x| x.to_bits().cast_signed()).collect()
-            }
+            _ => self.reals(place, count).iter().map(|x| x.to_bits().cast_signed()).collect(),
         }
     }
 
@@ -167,10 +163,16 @@ impl<'a> Frame<'a> {
 pub(super) fn encode(tensor: &Tensor, buffer: &mut [f32]) {
     match tensor.ty().dtype {
         DType::I32 => {
-            buffer.iter_mut().zip(tensor.ints()).for_each(|(to, &from)| *to = f32::from_bits(from.cast_unsigned()));
+            buffer
+                .iter_mut()
+                .zip(tensor.ints())
+                .for_each(|(to, &from)| *to = f32::from_bits(from.cast_unsigned()));
         }
         DType::Bool => {
-            buffer.iter_mut().zip(tensor.bools()).for_each(|(to, &from)| *to = f32::from(u8::from(from)));
+            buffer
+                .iter_mut()
+                .zip(tensor.bools())
+                .for_each(|(to, &from)| *to = f32::from(u8::from(from)));
         }
         _ => buffer.iter_mut().zip(tensor.reals()).for_each(|(to, &from)| *to = from as f32),
     }

@@ -25,8 +25,8 @@ use self::frame::{Frame, Scratch, StateBuffer};
 use self::plan::Plan;
 use self::store::WeightStore;
 use crate::backend::{
-    Backend, CompileError, Executable, ProgramId, RunError, Session, Support, TensorView, TensorViewMut,
-    check_arguments,
+    Backend, CompileError, Executable, ProgramId, RunError, Session, Support, TensorView,
+    TensorViewMut, check_arguments,
 };
 use crate::weights::WeightSet;
 
@@ -130,7 +130,8 @@ impl Session for CpuSession {
         inputs: &[TensorView<'_>],
         outputs: &mut [TensorViewMut<'_>],
     ) -> Result<(), RunError> {
-        let known = self.programs.read().unwrap_or_else(PoisonError::into_inner).get(program.0).cloned();
+        let known =
+            self.programs.read().unwrap_or_else(PoisonError::into_inner).get(program.0).cloned();
         let plan = known.ok_or(RunError::UnknownProgram)?;
         check_arguments(plan.program(), inputs, outputs)?;
         // The plan numbers states in the order of its signature; the session keeps them by name.
@@ -146,7 +147,6 @@ impl Session for CpuSession {
         plan.reserve(&mut self.buffers);
         let mut frame = Frame::new(
             &self.pool,
-            plan.program(),
             inputs,
             plan.constants(),
             &mut self.buffers,

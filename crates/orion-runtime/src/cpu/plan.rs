@@ -92,11 +92,17 @@ impl Places {
 }
 
 impl Plan {
-    pub(super) fn new(program: &Verified<Program>, store: &mut WeightStore) -> Result<Self, CompileError> {
+    pub(super) fn new(
+        program: &Verified<Program>,
+        store: &mut WeightStore,
+    ) -> Result<Self, CompileError> {
         let program = prepare(program)?;
         let mut planning = Planning {
             program: &program,
-            covered: vec![false; program.order().iter().map(|id| id.index() + 1).max().unwrap_or(0)],
+            covered: vec![
+                false;
+                program.order().iter().map(|id| id.index() + 1).max().unwrap_or(0)
+            ],
             same_as: BTreeMap::new(),
             constants: BTreeMap::new(),
             uses: program.use_counts(),
@@ -137,7 +143,9 @@ impl Plan {
             .iter()
             .enumerate()
             .filter(|(index, state)| planning.state(state.next) != Some(*index))
-            .map(|(index, state)| (index, places.of(state.next), program.type_of(state.next).clone()))
+            .map(|(index, state)| {
+                (index, places.of(state.next), program.type_of(state.next).clone())
+            })
             .collect();
         Ok(Self { steps, constants, buffers, outputs, stores, program })
     }
@@ -182,7 +190,9 @@ impl Plan {
             match frame.state_mut(index) {
                 StateBuffer::F32(data) => encode(&tensor, data),
                 StateBuffer::F16(data) => {
-                    data.iter_mut().zip(tensor.reals()).for_each(|(to, &from)| *to = half::f16::from_f64(from));
+                    data.iter_mut()
+                        .zip(tensor.reals())
+                        .for_each(|(to, &from)| *to = half::f16::from_f64(from));
                 }
             }
         }
@@ -191,7 +201,9 @@ impl Plan {
     pub(super) fn copy_outputs(&self, frame: &Frame<'_>, outputs: &mut [TensorViewMut<'_>]) {
         for ((place, ty), output) in self.outputs.iter().zip(outputs) {
             match output {
-                TensorViewMut::I32(data) => data.copy_from_slice(&frame.ints(*place, ty.elements())),
+                TensorViewMut::I32(data) => {
+                    data.copy_from_slice(&frame.ints(*place, ty.elements()))
+                }
                 TensorViewMut::F32(data) => match frame.reals(*place, ty.elements()) {
                     found if found.len() == data.len() => data.copy_from_slice(found),
                     _ => encode(&frame.tensor(*place, ty), data),
@@ -204,7 +216,8 @@ impl Plan {
 impl Planning<'_> {
     /// Evaluates a node whose operands are all constants; small results only, as they are kept for good.
     fn fold(&mut self, node: &Node) -> bool {
-        let operands: Option<Vec<&Tensor>> = node.inputs.iter().map(|v| self.constants.get(v)).collect();
+        let operands: Option<Vec<&Tensor>> =
+            node.inputs.iter().map(|v| self.constants.get(v)).collect();
         let types: Vec<TensorType> =
             node.outputs.iter().map(|&value| self.program.type_of(value).clone()).collect();
         let small = types.iter().all(|ty| ty.elements() <= 1 << 16);

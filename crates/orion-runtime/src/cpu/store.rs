@@ -24,7 +24,11 @@ impl WeightStore {
     }
 
     /// A matrix `[rows, columns]` in the element type of `ty`, packed.
-    pub(super) fn packed(&mut self, name: &str, ty: &TensorType) -> Result<Arc<PackedMatrix>, CompileError> {
+    pub(super) fn packed(
+        &mut self,
+        name: &str,
+        ty: &TensorType,
+    ) -> Result<Arc<PackedMatrix>, CompileError> {
         if let Some(known) = self.packed.get(name) {
             return Ok(Arc::clone(known));
         }
@@ -34,7 +38,11 @@ impl WeightStore {
     }
 
     /// All elements as `f32`.
-    pub(super) fn dense(&mut self, name: &str, ty: &TensorType) -> Result<Arc<Vec<f32>>, CompileError> {
+    pub(super) fn dense(
+        &mut self,
+        name: &str,
+        ty: &TensorType,
+    ) -> Result<Arc<Vec<f32>>, CompileError> {
         if let Some(known) = self.dense.get(name) {
             return Ok(Arc::clone(known));
         }

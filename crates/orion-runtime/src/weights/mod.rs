@@ -15,6 +15,7 @@ mod open;
 mod output;
 pub mod quantize;
 pub mod safetensors;
+mod set;
 
 use std::{ops::Range, path::Path};
 
@@ -26,6 +27,7 @@ pub use mapped::MappedWeights;
 pub use memory::{MemoryWeights, WrongSize};
 pub use open::{Description, ModelFile, open};
 pub use quantize::{GgufNaming, QuantizeError, quantize};
+pub use set::{Arrangement, WeightSet};
 
 /// One tensor of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! A model's weights under the names and in the orientation that its programs use, whatever file they come from, and
 //! the element type they are to run in. Backends read weights only through this.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -101,7 +100,12 @@ impl WeightSet {
         };
         if bound.ty.shape != ty.shape {
             let (expected, found) = (ty.clone(), bound.ty.clone());
-            return Err(CompileError::WeightType { name: name(), origin: origin(), expected, found });
+            return Err(CompileError::WeightType {
+                name: name(),
+                origin: origin(),
+                expected,
+                found,
+            });
         }
         Ok(bound)
     }
@@ -117,20 +121,28 @@ impl WeightSet {
             Arrangement::AsStored => stored,
             Arrangement::Transposed => {
                 let rows = bound.ty.elements() / columns.max(1);
-                let places = (0..rows).flat_map(|row| (0..columns).map(move |column| column * rows + row));
+                let places =
+                    (0..rows).flat_map(|row| (0..columns).map(move |column| column * rows + row));
                 places.map(|at| stored[at]).collect()
             }
             Arrangement::InterleavedPairs { heads } => {
                 let rows = bound.ty.elements() / columns.max(1);
                 let order = halves_from_pairs(rows, heads);
-                (0..rows).flat_map(|row| stored[order(row) * columns..][..columns].to_vec()).collect()
+                (0..rows)
+                    .flat_map(|row| stored[order(row) * columns..][..columns].to_vec())
+                    .collect()
             }
         })
     }
 
     /// A matrix in the element type of `ty`, in the layout of the CPU's kernels. Pages of the file are given back as
     /// they are read.
-    pub fn pack(&self, pool: &Pool, name: &str, ty: &TensorType) -> Result<PackedMatrix, CompileError> {
+    pub fn pack(
+        &self,
+        pool: &Pool,
+        name: &str,
+        ty: &TensorType,
+    ) -> Result<PackedMatrix, CompileError> {
         let bound = self.find(name, ty)?;
         let &[rows, columns] = bound.ty.shape.as_slice() else {
             return Err(self.form(name, format!("is {}, a matrix is needed", bound.ty)));
@@ -156,19 +168,13 @@ impl WeightSet {
     }
 
     fn format(&self, name: &str, dtype: DType) -> Result<WeightFormat, CompileError> {
-        super::format_of(dtype)
+        super::weight_format(dtype)
             .ok_or_else(|| self.form(name, format!("{dtype} is no element type of weights")))
     }
 
     fn form(&self, name: &str, reason: String) -> CompileError {
         let origin = self.source.origin().display().to_string();
         CompileError::WeightForm { name: name.to_owned(), origin, reason }
-    }
-
-    /// A weight's stored bytes, entry and arrangement, for writing it to another file.
-    pub fn stored(&self, name: &str) -> Option<(&WeightEntry, Cow<'_, [u8]>, Arrangement)> {
-        let bound = self.weights.get(name)?;
-        Some((&bound.entry, Cow::Borrowed(self.source.bytes(&bound.entry)), bound.arrangement))
     }
 }
 

@@ -24,7 +24,10 @@ struct Swiglu {
 pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     let (planning, node) = (at.planning, at.node);
     if !super::has_kernel(&node.op, &planning.types(node))
-        || node.inputs.iter().any(|&value| planning.weight(value).is_some() || planning.state(value).is_some())
+        || node
+            .inputs
+            .iter()
+            .any(|&value| planning.weight(value).is_some() || planning.state(value).is_some())
     {
         return None;
     }
@@ -69,7 +72,8 @@ impl Step for Unary {
 impl Step for Swiglu {
     fn run(&self, frame: &mut Frame<'_>) {
         let mut buffer = frame.take(self.out);
-        let (gate, up) = (frame.reals(self.gate, self.elements), frame.reals(self.up, self.elements));
+        let (gate, up) =
+            (frame.reals(self.gate, self.elements), frame.reals(self.up, self.elements));
         activation::swiglu(frame.pool, &mut buffer[..self.elements], gate, up);
         frame.put(self.out, buffer);
     }

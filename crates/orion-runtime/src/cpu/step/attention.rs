@@ -19,7 +19,9 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     let Op::Attention(op) = &at.node.op else { return None };
     let (planning, node) = (at.planning, at.node);
     let &[q, keys, values, position] = node.inputs.as_slice() else { return None };
-    let &[batch, queries, heads, head_dim] = planning.program.type_of(q).shape.as_slice() else { return None };
+    let &[batch, queries, heads, head_dim] = planning.program.type_of(q).shape.as_slice() else {
+        return None;
+    };
     let store = planning.program.type_of(keys);
     let &[_, capacity, kv_heads, _] = store.shape.as_slice() else { return None };
     // Only states keep `f16`; in a buffer the same type lies as `f32`.

@@ -24,9 +24,9 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     let (cast, id, node) = match &at.node.op {
         Op::Cast(_) if planning.uses(at.node.outputs[0]) == 1 => {
             let result = at.node.outputs[0];
-            let (id, node) = planning
-                .open_from(at.position)
-                .find(|(_, node)| node.inputs.get(1) == Some(&result) && matches!(node.op, Op::UpdateSlice(_)))?;
+            let (id, node) = planning.open_from(at.position).find(|(_, node)| {
+                node.inputs.get(1) == Some(&result) && matches!(node.op, Op::UpdateSlice(_))
+            })?;
             (Some(at.id), id, node)
         }
         _ => (None, at.id, at.node),
@@ -42,7 +42,8 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     }
     let (ty, part) = (program.type_of(x), program.type_of(update));
     let is_scalar_input = available(at, start);
-    if op.axis != 1 || ty.rank() < 2 || part.dtype != orion_compiler::DType::F32 || !is_scalar_input {
+    if op.axis != 1 || ty.rank() < 2 || part.dtype != orion_compiler::DType::F32 || !is_scalar_input
+    {
         return None;
     }
     if !matches!(ty.dtype, orion_compiler::DType::F16 | orion_compiler::DType::F32)
@@ -72,9 +73,7 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
 fn available(at: At<'_>, value: ValueId) -> bool {
     match at.planning.program.producer(value) {
         None => true,
-        Some(producer) => {
-            at.planning.program.order()[..at.position].contains(&producer)
-        }
+        Some(producer) => at.planning.program.order()[..at.position].contains(&producer),
     }
 }
 
@@ -89,7 +88,9 @@ impl Step for CacheWrite {
             let to = index * all + start * self.width;
             match frame.state_mut(self.state) {
                 StateBuffer::F32(data) => data[to..to + part].copy_from_slice(update),
-                StateBuffer::F16(data) => convert::f32_to_f16(pool, &mut data[to..to + part], update),
+                StateBuffer::F16(data) => {
+                    convert::f32_to_f16(pool, &mut data[to..to + part], update)
+                }
             }
         }
     }

@@ -25,11 +25,14 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     }
     let x = *node.inputs.first()?;
     let x_type = planning.program.type_of(x);
-    let types: Vec<&TensorType> = node.outputs.iter().map(|&value| planning.program.type_of(value)).collect();
+    let types: Vec<&TensorType> =
+        node.outputs.iter().map(|&value| planning.program.type_of(value)).collect();
     let runs: Vec<(Vec<usize>, usize)> = match &node.op {
         Op::Slice(op) => vec![runs(x_type, &op.starts, types[0])],
         Op::Split(op) => {
-            let axis = usize::try_from(if op.axis < 0 { op.axis + x_type.rank() as i64 } else { op.axis }).ok()?;
+            let axis =
+                usize::try_from(if op.axis < 0 { op.axis + x_type.rank() as i64 } else { op.axis })
+                    .ok()?;
             let mut starts = vec![0; x_type.rank()];
             let part = |ty: &&TensorType| {
                 let part = runs(x_type, &starts, ty);

@@ -20,7 +20,9 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     let (planning, (table, index, out)) =
         (at.planning, (at.node.inputs[0], at.node.inputs[1], at.node.outputs[0]));
     let name = planning.program.weights()[planning.weight(table)?].name.clone();
-    if !super::has_kernel(&at.node.op, &planning.types(at.node)) || planning.program.type_of(table).rank() != 2 {
+    if !super::has_kernel(&at.node.op, &planning.types(at.node))
+        || planning.program.type_of(table).rank() != 2
+    {
         return None;
     }
     let ty = planning.program.type_of(table).clone();

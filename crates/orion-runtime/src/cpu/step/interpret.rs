@@ -27,7 +27,8 @@ pub(super) fn claim(at: At<'_>) -> Claim {
         .iter()
         .map(typed)
         .map(|(value, ty)| {
-            let weight = planning.weight(value).map(|index| planning.program.weights()[index].name.clone());
+            let weight =
+                planning.weight(value).map(|index| planning.program.weights()[index].name.clone());
             (value, ty, weight)
         })
         .collect();

@@ -43,29 +43,33 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     let x_type = planning.program.type_of(x);
     let columns = x_type.dim(-1);
     let rows = x_type.elements() / columns.max(1);
-    let name = |value: ValueId| planning.weight(value).map(|index| planning.program.weights()[index].name.clone());
+    let name = |value: ValueId| {
+        planning.weight(value).map(|index| planning.program.weights()[index].name.clone())
+    };
     let parts: Vec<_> = companions
         .iter()
         .map(|(_, node)| {
             let weight_type = planning.program.type_of(node.inputs[1]).clone();
-            let bias = node.inputs.get(2).and_then(|&bias| {
-                Some((name(bias)?, planning.program.type_of(bias).clone()))
-            });
+            let bias = node
+                .inputs
+                .get(2)
+                .and_then(|&bias| Some((name(bias)?, planning.program.type_of(bias).clone())));
             (name(node.inputs[1]).unwrap_or_default(), weight_type, bias, node.outputs[0])
         })
         .collect();
     let make = move |places: &Places, store: &mut WeightStore| {
-        let part = |(name, ty, bias, out): (String, orion_compiler::TensorType, Option<_>, ValueId)| {
-            let bias = match bias {
-                Some((name, ty)) => {
-                    let (name, ty): (String, orion_compiler::TensorType) = (name, ty);
-                    Some(store.dense(&name, &ty)?)
-                }
-                None => None,
+        let part =
+            |(name, ty, bias, out): (String, orion_compiler::TensorType, Option<_>, ValueId)| {
+                let bias = match bias {
+                    Some((name, ty)) => {
+                        let (name, ty): (String, orion_compiler::TensorType) = (name, ty);
+                        Some(store.dense(&name, &ty)?)
+                    }
+                    None => None,
+                };
+                let (weight, width) = (store.packed(&name, &ty)?, ty.dim(0));
+                Ok(Part { weight, bias, out: places.of(out), width })
             };
-            let (weight, width) = (store.packed(&name, &ty)?, ty.dim(0));
-            Ok(Part { weight, bias, out: places.of(out), width })
-        };
         let parts = parts.into_iter().map(part).collect::<Result<_, crate::CompileError>>()?;
         Ok(Box::new(Linear { x: places.of(x), rows, columns, parts }) as Box<dyn Step>)
     };
@@ -88,7 +92,8 @@ fn is_packed(planning: &Planning<'_>, node: &Node) -> bool {
 
 impl Step for Linear {
     fn run(&self, frame: &mut Frame<'_>) {
-        let mut buffers: Vec<Vec<f32>> = self.parts.iter().map(|part| frame.take(part.out)).collect();
+        let mut buffers: Vec<Vec<f32>> =
+            self.parts.iter().map(|part| frame.take(part.out)).collect();
         let mut scratch = std::mem::take(&mut frame.scratch.matmul);
         let x = frame.reals(self.x, self.rows * self.columns);
         let weights: Vec<&PackedMatrix> = self.parts.iter().map(|part| &*part.weight).collect();

@@ -84,11 +84,15 @@ pub(super) fn claim(planning: &Planning<'_>, position: usize, id: NodeId) -> Cla
 
 /// Whether a kernel computes this operation on operands of these types. Composites without one are expanded.
 pub(super) fn has_kernel(op: &Op, inputs: &[TensorType]) -> bool {
-    let f32_at = |index: usize| inputs.get(index).is_some_and(|ty| ty.dtype == orion_compiler::DType::F32);
+    let f32_at =
+        |index: usize| inputs.get(index).is_some_and(|ty| ty.dtype == orion_compiler::DType::F32);
     match op {
         Op::Embedding(op) => op.dtype == orion_compiler::DType::F32,
         Op::Linear(_) | Op::RmsNorm(_) | Op::LayerNorm(_) | Op::Attention(_) => f32_at(0),
-        Op::Rope(_) => f32_at(0) && inputs.get(1).map(|ty| 2 * ty.elements()) == inputs.first().map(|x| x.dim(-1)),
+        Op::Rope(_) => {
+            f32_at(0)
+                && inputs.get(1).map(|ty| 2 * ty.elements()) == inputs.first().map(|x| x.dim(-1))
+        }
         Op::Silu(_) | Op::Gelu(_) => f32_at(0),
         Op::Swiglu(_) => f32_at(0) && inputs.first() == inputs.get(1),
         Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => binary::form(inputs).is_some(),

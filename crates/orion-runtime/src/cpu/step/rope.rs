@@ -18,7 +18,9 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     let Op::Rope(_) = &at.node.op else { return None };
     let (planning, node) = (at.planning, at.node);
     let &[x, frequencies, position] = node.inputs.as_slice() else { return None };
-    let &[batch, sequence, heads, head_dim] = planning.program.type_of(x).shape.as_slice() else { return None };
+    let &[batch, sequence, heads, head_dim] = planning.program.type_of(x).shape.as_slice() else {
+        return None;
+    };
     if !super::has_kernel(&node.op, &planning.types(node))
         || node.inputs.iter().any(|&value| planning.weight(value).is_some())
     {
@@ -30,7 +32,8 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
         at.id,
         node,
         Box::new(move |places, _| {
-            let [x, frequencies, position, out] = [x, frequencies, position, out].map(|value| places.of(value));
+            let [x, frequencies, position, out] =
+                [x, frequencies, position, out].map(|value| places.of(value));
             Ok(Box::new(Rope { x, frequencies, position, out, shape }))
         }),
     ))

@@ -1,0 +1,105 @@
+//! `orion bench`: how fast this machine runs a model.
+
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+use orion_kernels::memory::peak_resident_bytes;
+use orion_llm::Checkpoint;
+use serde_json::json;
+
+use super::model::ModelOptions;
+use crate::failure::Failure;
+use crate::output;
+
+/// Measure how fast this machine runs a model.
+#[derive(Debug, Args)]
+pub(crate) struct Bench {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Reading a prompt and writing tokens. Needs no tokenizer.
+    Inference(Inference),
+}
+
+impl Bench {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        match self.what {
+            What::Inference(inference) => inference.run(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Inference {
+    #[command(flatten)]
+    model: ModelOptions,
+    /// Tokens of the prompt
+    #[arg(long, default_value_t = 512, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    prompt_tokens: u32,
+    /// Tokens that are written after it
+    #[arg(long, default_value_t = 64, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    tokens: u32,
+    /// How often prompt and tokens are run; medians are reported
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    runs: u32,
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Inference {
+    fn run(self) -> Result<(), Failure> {
+        let start = Instant::now();
+        let checkpoint = Checkpoint::open(&self.model.model, self.model.dtype)?;
+        let model = self.model.compile(checkpoint)?;
+        let vocabulary = model.dimensions().vocabulary as u32;
+        // Any tokens do: what they are changes nothing about the work.
+        let prompt: Vec<u32> = (0..self.prompt_tokens).map(|at| (at.wrapping_mul(7919) + 1) % vocabulary).collect();
+        let mut conversation = model.converse();
+        conversation.feed(&prompt[..1])?;
+        let first_token = start.elapsed();
+
+        let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+        for run in 0..=self.runs {
+            conversation.truncate(0);
+            let start = Instant::now();
+            conversation.feed(&prompt)?;
+            let read = start.elapsed();
+            conversation.truncate(1);
+            let start = Instant::now();
+            for token in 0..self.tokens {
+                conversation.feed(&[token % vocabulary])?;
+            }
+            // The first round warms up caches and compiles the prompt's programs.
+            if run > 0 {
+                prefill.push(read);
+                decode.push(start.elapsed());
+            }
+        }
+        let rate = |count: u32, times: &mut Vec<Duration>| {
+            times.sort_unstable();
+            f64::from(count) / times[times.len() / 2].as_secs_f64()
+        };
+        let prefill = rate(self.prompt_tokens, &mut prefill);
+        let decode = rate(self.tokens, &mut decode);
+        if self.json {
+            let report = json!({
+                "prefill_tokens_per_second": prefill,
+                "decode_tokens_per_second": decode,
+                "first_token_ms": first_token.as_secs_f64() * 1e3,
+                "peak_resident_bytes": peak_resident_bytes(),
+            });
+            return output::write_line(&report.to_string());
+        }
+        output::write_line(&format!(
+            "prompt of {} tokens   {prefill:.1} tok/s\ndecode               {decode:.1} tok/s\n\
+             start to first token {:.0} ms\npeak memory          {}",
+            self.prompt_tokens,
+            first_token.as_secs_f64() * 1e3,
+            peak_resident_bytes().map_or_else(|| "unknown".to_owned(), output::bytes),
+        ))
+    }
+}

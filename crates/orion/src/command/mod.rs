@@ -1,0 +1,48 @@
+//! The commands: one file each, named by the verb.
+
+mod bench;
+mod chat;
+mod completions;
+mod detokenize;
+mod infer;
+mod info;
+mod model;
+mod sampling;
+mod tokenize;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+
+/// What `orion` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Continue a text.
+    Infer(Box<infer::Infer>),
+    /// Talk with a model.
+    Chat(Box<chat::Chat>),
+    /// Turn text into token ids.
+    Tokenize(tokenize::Tokenize),
+    /// Turn token ids into text.
+    Detokenize(detokenize::Detokenize),
+    /// Say what a model file holds.
+    Info(info::Info),
+    /// Measure how fast this machine runs a model.
+    Bench(bench::Bench),
+    /// Write a completion script for a shell.
+    Completions(completions::Completions),
+}
+
+impl Command {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Infer(command) => command.run(),
+            Self::Chat(command) => command.run(),
+            Self::Tokenize(command) => command.run(),
+            Self::Detokenize(command) => command.run(),
+            Self::Info(command) => command.run(),
+            Self::Bench(command) => command.run(),
+            Self::Completions(command) => command.run(),
+        }
+    }
+}

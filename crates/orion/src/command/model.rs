@@ -1,0 +1,126 @@
+//! The options that say which model runs, where and how; shared by the commands that run one.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use orion_compiler::DType;
+use orion_llm::tokenizer::Tokenizer;
+use orion_llm::{Checkpoint, LanguageModel, LoadOptions};
+use orion_runtime::Backend;
+use orion_runtime::cpu::Cpu;
+use orion_runtime::reference::Reference;
+
+use crate::failure::Failure;
+
+/// Which tokenizer goes with the model.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TokenizerOptions {
+    /// Tokenizer file or folder, for models that carry none
+    #[arg(long, value_name = "PATH")]
+    pub(crate) tokenizer: Option<PathBuf>,
+    /// GPT-2's vocab.json; goes with --merges
+    #[arg(long, value_name = "FILE", requires = "merges", conflicts_with = "tokenizer")]
+    pub(crate) vocab: Option<PathBuf>,
+    /// GPT-2's merges.txt; goes with --vocab
+    #[arg(long, value_name = "FILE", requires = "vocab")]
+    pub(crate) merges: Option<PathBuf>,
+}
+
+impl TokenizerOptions {
+    /// The tokenizer that the options name, if they name one.
+    pub(crate) fn open(&self, vocabulary: Option<usize>) -> Result<Option<Tokenizer>, Failure> {
+        match (&self.tokenizer, &self.vocab, &self.merges) {
+            (Some(path), _, _) => Ok(Some(Tokenizer::open(path, vocabulary)?)),
+            (None, Some(vocab), Some(merges)) => Ok(Some(Tokenizer::from_gpt2_files(vocab, merges)?)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Which model runs, where and how.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ModelOptions {
+    /// Model: a GGUF, safetensors or llama2.c file, or a Hugging Face folder
+    #[arg(long, short, value_name = "PATH", visible_alias = "weights")]
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) tokenizer: TokenizerOptions,
+    /// Device to run on
+    #[arg(long, value_enum, default_value_t = Device::Cpu)]
+    pub(crate) device: Device,
+    /// Threads of the CPU device; 0 takes all cores
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
+    pub(crate) threads: u16,
+    /// Type that matrices are converted to before running: f32, f16, bf16, q8_0, q4_0, q4_K … [default: as stored]
+    #[arg(long, value_name = "TYPE", value_parser = weight_type)]
+    pub(crate) dtype: Option<DType>,
+    /// Longest text in tokens, bounded by the model's own limit
+    #[arg(long, default_value_t = 4096, value_name = "TOKENS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) context: u32,
+    /// Type of the key-value cache; f32 is exact, f16 takes half the memory
+    #[arg(long, value_enum, default_value_t = CacheType::F16)]
+    pub(crate) cache_dtype: CacheType,
+    /// Say how long everything took and how much memory it needed
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
+}
+
+/// Where programs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Device {
+    /// Kernels for this machine's CPU.
+    Cpu,
+    /// The interpreter that defines what programs mean; slow.
+    Reference,
+}
+
+/// Types that keys and values can be kept in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[expect(missing_docs, reason = "element types speak for themselves")]
+pub(crate) enum CacheType {
+    F16,
+    F32,
+}
+
+/// A type that weights can be stored in.
+pub(crate) fn weight_type(text: &str) -> Result<DType, String> {
+    match text.parse::<DType>() {
+        Ok(dtype) if dtype.is_float() => Ok(dtype),
+        Ok(dtype) => Err(format!("weights cannot be {dtype}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A model that is ready to run.
+pub(crate) struct Loaded {
+    pub(crate) model: LanguageModel,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+impl ModelOptions {
+    /// Opens the model and brings it onto its device.
+    pub(crate) fn load(&self) -> Result<Loaded, Failure> {
+        let checkpoint = Checkpoint::open(&self.model, self.dtype)?;
+        let vocabulary = checkpoint.model.dimensions().vocabulary;
+        let tokenizer = match self.tokenizer.open(Some(vocabulary))? {
+            Some(tokenizer) => checkpoint.check(tokenizer)?,
+            None => checkpoint.tokenizer()?,
+        };
+        let model = self.compile(checkpoint)?;
+        Ok(Loaded { model, tokenizer })
+    }
+
+    /// Brings an opened model onto its device.
+    pub(crate) fn compile(&self, checkpoint: Checkpoint) -> Result<LanguageModel, Failure> {
+        let backend: Box<dyn Backend> = match self.device {
+            Device::Cpu => Box::new(Cpu::new(usize::from(self.threads))),
+            Device::Reference => Box::new(Reference),
+        };
+        let cache = match self.cache_dtype {
+            CacheType::F16 => DType::F16,
+            CacheType::F32 => DType::F32,
+        };
+        let options = LoadOptions { context: self.context as usize, cache };
+        Ok(LanguageModel::load(checkpoint.model, checkpoint.weights, &*backend, options)?)
+    }
+}
