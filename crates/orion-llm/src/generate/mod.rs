@@ -6,6 +6,6 @@ mod sampler;
 mod stop;
 mod text;
 
-pub use conversation::{Conversation, GenerateError, LanguageModel, LoadOptions};
+pub use conversation::{Conversation, GenerateError, LanguageModel, LoadOptions, forward};
 pub use sampler::{Sampler, Sampling, SamplingError};
 pub use text::{Finish, Generated, Request, Timing, generate};

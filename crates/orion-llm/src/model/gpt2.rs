@@ -10,7 +10,7 @@ use super::{Architecture, ConfigError, Dimensions, Family, Model, check_sizes, r
 use crate::block::ModelBuilder;
 
 /// See the [module](self).
-pub const GPT2: Architecture = Architecture {
+pub(super) const GPT2: Architecture = Architecture {
     model_types: &["gpt2"],
     gguf: "gpt2",
     gguf_tensors: &[

@@ -10,7 +10,7 @@ use super::{Architecture, ConfigError, Dimensions, Family, Model, check_sizes, r
 use crate::block::{ModelBuilder, RopeParameters, SelfAttention};
 
 /// See the [module](self).
-pub const LLAMA: Architecture = Architecture {
+pub(super) const LLAMA: Architecture = Architecture {
     model_types: &["llama", "mistral"],
     gguf: "llama",
     gguf_tensors: &[

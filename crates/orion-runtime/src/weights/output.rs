@@ -95,3 +95,13 @@ fn temporary_beside(target: &Path) -> io::Result<NamedTempFile> {
     }
     builder.tempfile_in(folder)
 }
+
+/// Writes a whole file: it appears complete or not at all, and a file that it replaces stays whole until then.
+///
+/// # Errors
+/// When the system refuses; nothing is left behind.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OutputFile::create(path)?;
+    file.write_all(bytes)?;
+    file.finish()
+}

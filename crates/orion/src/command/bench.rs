@@ -57,7 +57,8 @@ impl Inference {
         let model = self.model.compile(checkpoint)?;
         let vocabulary = model.dimensions().vocabulary as u32;
         // Any tokens do: what they are changes nothing about the work.
-        let prompt: Vec<u32> = (0..self.prompt_tokens).map(|at| (at.wrapping_mul(7919) + 1) % vocabulary).collect();
+        let prompt: Vec<u32> =
+            (0..self.prompt_tokens).map(|at| (at.wrapping_mul(7919) + 1) % vocabulary).collect();
         let mut conversation = model.converse();
         conversation.feed(&prompt[..1])?;
         let first_token = start.elapsed();

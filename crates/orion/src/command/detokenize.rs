@@ -34,7 +34,9 @@ impl Detokenize {
         let ids = text
             .split(|c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']'))
             .filter(|word| !word.is_empty())
-            .map(|word| word.parse().map_err(|_| Failure::Usage(format!("`{word}` is no token id"))))
+            .map(|word| {
+                word.parse().map_err(|_| Failure::Usage(format!("`{word}` is no token id")))
+            })
             .collect::<Result<Vec<u32>, _>>()?;
         let show = if self.skip_special { ShowSpecial::No } else { ShowSpecial::Yes };
         output::write_line(&tokenizer.decode(&ids, show)?)

@@ -24,7 +24,13 @@ pub(crate) struct Infer {
     #[arg(long, short, value_name = "TEXT")]
     prompt: String,
     /// Most tokens to write
-    #[arg(long, short = 'n', visible_alias = "max_tokens", default_value_t = 256, value_name = "N")]
+    #[arg(
+        long,
+        short = 'n',
+        visible_alias = "max_tokens",
+        default_value_t = 256,
+        value_name = "N"
+    )]
     max_tokens: usize,
     #[command(flatten)]
     sampling: SamplingOptions,
@@ -64,18 +70,19 @@ impl Infer {
             output::write(&prompt)?;
         }
         let mut broken = None;
-        let generated = generate(&mut conversation, &tokenizer, &mut sampler, &request, &mut |text| {
-            if !streams {
-                return ControlFlow::Continue(());
-            }
-            match output::write(text) {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(failure) => {
-                    broken = Some(failure);
-                    ControlFlow::Break(())
+        let generated =
+            generate(&mut conversation, &tokenizer, &mut sampler, &request, &mut |text| {
+                if !streams {
+                    return ControlFlow::Continue(());
                 }
-            }
-        });
+                match output::write(text) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(failure) => {
+                        broken = Some(failure);
+                        ControlFlow::Break(())
+                    }
+                }
+            });
         if let Some(failure) = broken {
             return Err(failure);
         }
@@ -119,7 +126,9 @@ impl Infer {
             .map_err(|error| Failure::Failed(format!("cannot read standard input: {error}")))?;
         String::from_utf8(bytes).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
-            Failure::Failed(format!("standard input is not UTF-8 from byte {at} on; convert it first"))
+            Failure::Failed(format!(
+                "standard input is not UTF-8 from byte {at} on; convert it first"
+            ))
         })
     }
 }

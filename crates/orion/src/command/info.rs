@@ -39,14 +39,16 @@ impl Info {
             Ok(tokenizer) => format!(
                 "{} tokens, {}",
                 tokenizer.vocab_size(),
-                if tokenizer.chat_template().is_some() { "with chat template" } else { "no chat template" }
+                if tokenizer.chat_template().is_some() {
+                    "with chat template"
+                } else {
+                    "no chat template"
+                }
             ),
             Err(error) => format!("none: {error}"),
         };
         if self.json {
-            let tensor = |entry: &orion_runtime::weights::WeightEntry| {
-                json!({ "name": entry.name, "dtype": entry.dtype.name(), "shape": entry.shape })
-            };
+            let tensor = |entry: &orion_runtime::weights::WeightEntry| json!({ "name": entry.name, "dtype": entry.dtype.name(), "shape": entry.shape });
             let report = json!({
                 "model": self.model,
                 "config": checkpoint.config,
@@ -60,7 +62,12 @@ impl Info {
         let mut lines = vec![
             format!("model       {}", self.model.display()),
             format!("type        {}", checkpoint.architecture.model_types[0]),
-            format!("parameters  {:.1} M in {} tensors, {}", parameters as f64 / 1e6, entries.len(), output::bytes(stored as u64)),
+            format!(
+                "parameters  {:.1} M in {} tensors, {}",
+                parameters as f64 / 1e6,
+                entries.len(),
+                output::bytes(stored as u64)
+            ),
         ];
         for (name, (count, bytes)) in types {
             lines.push(format!("  {name:<10}{count} tensors, {}", output::bytes(bytes as u64)));
@@ -75,7 +82,11 @@ impl Info {
         }
         if self.tensors {
             lines.push("tensors".to_owned());
-            lines.extend(entries.iter().map(|entry| format!("  {} {} {:?}", entry.name, entry.dtype, entry.shape)));
+            lines.extend(
+                entries
+                    .iter()
+                    .map(|entry| format!("  {} {} {:?}", entry.name, entry.dtype, entry.shape)),
+            );
         }
         output::write_line(&lines.join("\n"))
     }

@@ -31,7 +31,9 @@ impl TokenizerOptions {
     pub(crate) fn open(&self, vocabulary: Option<usize>) -> Result<Option<Tokenizer>, Failure> {
         match (&self.tokenizer, &self.vocab, &self.merges) {
             (Some(path), _, _) => Ok(Some(Tokenizer::open(path, vocabulary)?)),
-            (None, Some(vocab), Some(merges)) => Ok(Some(Tokenizer::from_gpt2_files(vocab, merges)?)),
+            (None, Some(vocab), Some(merges)) => {
+                Ok(Some(Tokenizer::from_gpt2_files(vocab, merges)?))
+            }
             _ => Ok(None),
         }
     }

@@ -27,7 +27,10 @@ impl Source {
         if let Some(tokenizer) = self.tokenizer.open(None)? {
             return Ok(tokenizer);
         }
-        let path = self.model.as_ref().ok_or_else(|| Failure::Usage("--model or --tokenizer is needed".to_owned()))?;
+        let path = self
+            .model
+            .as_ref()
+            .ok_or_else(|| Failure::Usage("--model or --tokenizer is needed".to_owned()))?;
         Ok(Checkpoint::open(path, None)?.tokenizer()?)
     }
 }
@@ -57,10 +60,9 @@ impl Tokenize {
             Some(text) if text != "-" => text.to_owned(),
             _ => {
                 let mut text = String::new();
-                std::io::stdin()
-                    .lock()
-                    .read_to_string(&mut text)
-                    .map_err(|error| Failure::Failed(format!("cannot read standard input: {error}")))?;
+                std::io::stdin().lock().read_to_string(&mut text).map_err(|error| {
+                    Failure::Failed(format!("cannot read standard input: {error}"))
+                })?;
                 text
             }
         };
@@ -69,7 +71,9 @@ impl Tokenize {
         let ids = tokenizer.encode(&text, add, parse)?;
         if self.json {
             let token = |&id: &u32| json!({ "id": id, "text": tokenizer.token_text(id) });
-            return output::write_line(&serde_json::Value::from_iter(ids.iter().map(token)).to_string());
+            return output::write_line(
+                &serde_json::Value::from_iter(ids.iter().map(token)).to_string(),
+            );
         }
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         output::write_line(&ids.join(" "))
