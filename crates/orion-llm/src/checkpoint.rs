@@ -97,12 +97,10 @@ impl Checkpoint {
         let path = &self.file.path;
         let vocabulary = self.model.dimensions().vocabulary;
         let tokenizer = match &self.file.description {
-            Description::Gguf(metadata) => {
-                let Some(vocabulary) = gguf_vocabulary(metadata)? else {
-                    return Err(OpenError::NoTokenizer { path: path.clone() });
-                };
-                Tokenizer::from_gguf(vocabulary, path)?
+            Description::Gguf(metadata) if metadata.value("tokenizer.ggml.tokens").is_some() => {
+                Tokenizer::from_gguf(&GgufVocabulary::from_metadata(metadata)?, path)?
             }
+            Description::Gguf(_) => return Err(OpenError::NoTokenizer { path: path.clone() }),
             Description::HuggingFace { folder, .. } => Tokenizer::open(folder, Some(vocabulary))?,
             _ => {
                 let folder = path.parent().unwrap_or(Path::new(""));
@@ -203,40 +201,4 @@ fn gguf_config(
         config.insert("rope_frequency_factors".to_owned(), json!(factors));
     }
     Ok(config)
-}
-
-/// The vocabulary in GGUF's metadata, if there is one.
-fn gguf_vocabulary(metadata: &gguf::Metadata) -> Result<Option<GgufVocabulary>, LoadError> {
-    let text = |key: &str| -> Result<Option<String>, LoadError> {
-        Ok(metadata.get::<&str>(key)?.map(str::to_owned))
-    };
-    let Some(model) = text("tokenizer.ggml.model")? else { return Ok(None) };
-    if metadata.value("tokenizer.ggml.tokens").is_none() {
-        return Ok(None);
-    }
-    let texts = |key: &str| -> Result<Vec<String>, LoadError> {
-        Ok(metadata.get::<&[String]>(key)?.map(<[String]>::to_vec).unwrap_or_default())
-    };
-    Ok(Some(GgufVocabulary {
-        model,
-        pre: text("tokenizer.ggml.pre")?,
-        tokens: texts("tokenizer.ggml.tokens")?,
-        scores: metadata
-            .get::<&[f32]>("tokenizer.ggml.scores")?
-            .map(<[f32]>::to_vec)
-            .unwrap_or_default(),
-        token_types: metadata
-            .get::<&[i32]>("tokenizer.ggml.token_type")?
-            .map(<[i32]>::to_vec)
-            .unwrap_or_default(),
-        merges: texts("tokenizer.ggml.merges")?,
-        bos: metadata.get("tokenizer.ggml.bos_token_id")?,
-        eos: metadata.get("tokenizer.ggml.eos_token_id")?,
-        unknown: metadata.get("tokenizer.ggml.unknown_token_id")?,
-        padding: metadata.get("tokenizer.ggml.padding_token_id")?,
-        add_bos: metadata.get("tokenizer.ggml.add_bos_token")?,
-        add_eos: metadata.get("tokenizer.ggml.add_eos_token")?,
-        add_space_prefix: metadata.get("tokenizer.ggml.add_space_prefix")?,
-        chat_template: text("tokenizer.chat_template")?,
-    }))
 }

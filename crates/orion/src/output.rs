@@ -1,6 +1,6 @@
 //! Standard output: written through one place, so that a full disk or a closed pipe is an error like any other.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use crate::failure::Failure;
 
@@ -20,11 +20,6 @@ pub(crate) fn write_line(text: &str) -> Result<(), Failure> {
 /// Writes a line to standard error; what cannot be written there is lost.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
-}
-
-/// Whether a person watches standard error, where progress is shown.
-pub(crate) fn is_watched() -> bool {
-    io::stderr().is_terminal()
 }
 
 /// A number of bytes as people read it: binary units, one digit.

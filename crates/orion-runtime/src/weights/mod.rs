@@ -26,8 +26,8 @@ pub use error::{LoadError, Place};
 pub use mapped::MappedWeights;
 pub use memory::{MemoryWeights, WrongSize};
 pub use open::{Description, ModelFile, open};
-pub use quantize::{GgufNaming, QuantizeError, quantize};
 pub use output::write_atomically;
+pub use quantize::{GgufNaming, QuantizeError, quantize};
 pub use set::{Arrangement, WeightSet};
 
 /// One tensor of a source.

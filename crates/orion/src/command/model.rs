@@ -78,7 +78,6 @@ pub(crate) enum Device {
 
 /// Types that keys and values can be kept in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[expect(missing_docs, reason = "element types speak for themselves")]
 pub(crate) enum CacheType {
     F16,
     F32,
