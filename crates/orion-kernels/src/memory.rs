@@ -256,6 +256,15 @@ fn page_size() -> usize {
 
 /// The largest resident memory that this process has had, in bytes; `None` where the system does not say.
 pub fn peak_resident_bytes() -> Option<u64> {
+    // Linux hands the `rusage` maximum of a process on to the program that it becomes; the status file does not.
+    #[cfg(target_os = "linux")]
+    if let Ok(status) = std::fs::read_to_string("/proc/self/status") {
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib: Option<u64> = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        if let Some(kib) = kib {
+            return kib.checked_mul(1024);
+        }
+    }
     #[cfg(unix)]
     {
         let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
