@@ -14,6 +14,7 @@
 
 pub mod block;
 pub mod checkpoint;
+pub mod export;
 pub mod generate;
 pub mod model;
 pub mod tokenizer;

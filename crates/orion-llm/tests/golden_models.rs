@@ -50,7 +50,8 @@ fn assert_near(found: &[f32], expected: &[f32], tolerance: Tolerance, what: &str
 fn whole(model: &str, backend: &dyn Backend) -> (Vec<f32>, Golden) {
     let golden = golden(model);
     let checkpoint = Checkpoint::open(&folder(model), None).unwrap();
-    let pass = Pass { batch: golden.batch, tokens: golden.tokens, cache: None, logits: Logits::All };
+    let pass =
+        Pass { batch: golden.batch, tokens: golden.tokens, cache: None, logits: Logits::All };
     let program = forward(&*checkpoint.model, &checkpoint.weights, pass).unwrap();
     let executable = backend.load(Arc::clone(&checkpoint.weights)).unwrap();
     let id = executable.add(&program).unwrap();
@@ -84,18 +85,26 @@ fn reading_a_prompt_at_once_in_chunks_and_token_by_token_agrees_with_pytorch() {
         let golden = golden(model);
         let vocabulary = golden.logits.len() / golden.ids.len();
         let ids: Vec<u32> = golden.ids[..golden.tokens].iter().map(|&id| id as u32).collect();
-        for (cache, tolerance) in [(DType::F32, tolerance::LOGITS), (DType::F16, tolerance::F16_CACHE)] {
+        for (cache, tolerance) in
+            [(DType::F32, tolerance::LOGITS), (DType::F16, tolerance::F16_CACHE)]
+        {
             let checkpoint = Checkpoint::open(&folder(model), None).unwrap();
             let options = LoadOptions { context: 32, cache };
             let loaded =
-                LanguageModel::load(checkpoint.model, checkpoint.weights, &Cpu::new(2), options).unwrap();
+                LanguageModel::load(checkpoint.model, checkpoint.weights, &Cpu::new(2), options)
+                    .unwrap();
             for chunk in [1, 5, 9, golden.tokens] {
                 let mut conversation = loaded.converse();
                 for (index, part) in ids.chunks(chunk).enumerate() {
                     conversation.feed(part).unwrap();
                     let last = index * chunk + part.len() - 1;
                     let expected = &golden.logits[last * vocabulary..][..vocabulary];
-                    assert_near(conversation.logits(), expected, tolerance, &format!("{model}, {chunk} at once"));
+                    assert_near(
+                        conversation.logits(),
+                        expected,
+                        tolerance,
+                        &format!("{model}, {chunk} at once"),
+                    );
                 }
             }
         }
@@ -105,8 +114,13 @@ fn reading_a_prompt_at_once_in_chunks_and_token_by_token_agrees_with_pytorch() {
 #[test]
 fn a_conversation_that_is_cut_back_continues_as_if_the_rest_had_never_been() {
     let checkpoint = Checkpoint::open(&folder("llama-tied"), None).unwrap();
-    let model =
-        LanguageModel::load(checkpoint.model, checkpoint.weights, &Cpu::new(2), LoadOptions::default()).unwrap();
+    let model = LanguageModel::load(
+        checkpoint.model,
+        checkpoint.weights,
+        &Cpu::new(2),
+        LoadOptions::default(),
+    )
+    .unwrap();
     let (mut straight, mut cut) = (model.converse(), model.converse());
     straight.feed(&[5, 6, 7, 8]).unwrap();
     cut.feed(&[5, 6, 90, 91, 92, 93]).unwrap();
@@ -120,7 +134,8 @@ fn a_conversation_that_is_cut_back_continues_as_if_the_rest_had_never_been() {
 fn a_text_longer_than_the_context_and_an_unknown_token_are_refused_and_change_nothing() {
     let checkpoint = Checkpoint::open(&folder("llama-tied"), None).unwrap();
     let options = LoadOptions { context: 8, ..LoadOptions::default() };
-    let model = LanguageModel::load(checkpoint.model, checkpoint.weights, &Cpu::new(1), options).unwrap();
+    let model =
+        LanguageModel::load(checkpoint.model, checkpoint.weights, &Cpu::new(1), options).unwrap();
     let mut conversation = model.converse();
     conversation.feed(&[1, 2, 3]).unwrap();
     let error = conversation.feed(&[1; 6]).unwrap_err().to_string();

@@ -28,8 +28,13 @@ fn ids(list: &Value) -> Vec<u32> {
 fn greedy_tokens_and_the_ten_largest_logits_are_those_of_the_decoded_weights() {
     let Some((path, golden)) = files() else { return };
     let checkpoint = Checkpoint::open(&path, None).unwrap();
-    let model =
-        LanguageModel::load(checkpoint.model, checkpoint.weights, &Cpu::new(2), LoadOptions::default()).unwrap();
+    let model = LanguageModel::load(
+        checkpoint.model,
+        checkpoint.weights,
+        &Cpu::new(2),
+        LoadOptions::default(),
+    )
+    .unwrap();
     for case in golden["cases"].as_array().unwrap() {
         let prompt = case["prompt"].as_str().unwrap();
         let mut conversation = model.converse();
@@ -37,7 +42,10 @@ fn greedy_tokens_and_the_ten_largest_logits_are_those_of_the_decoded_weights() {
         for pair in case["top10"].as_array().unwrap() {
             let (token, logit) = (pair[0].as_u64().unwrap() as usize, pair[1].as_f64().unwrap());
             let found = f64::from(conversation.logits()[token]);
-            assert!((found - logit).abs() < 0.02, "{prompt:?}: logit of {token} is {found}, expected {logit}");
+            assert!(
+                (found - logit).abs() < 0.02,
+                "{prompt:?}: logit of {token} is {found}, expected {logit}"
+            );
         }
         for (step, expected) in ids(&case["greedy"]).into_iter().enumerate() {
             let logits = conversation.logits();

@@ -7,6 +7,7 @@ mod detokenize;
 mod infer;
 mod info;
 mod model;
+mod quantize;
 mod sampling;
 mod tokenize;
 
@@ -27,6 +28,8 @@ pub(crate) enum Command {
     Detokenize(detokenize::Detokenize),
     /// Say what a model file holds.
     Info(info::Info),
+    /// Write a model as GGUF with other weight types.
+    Quantize(quantize::Quantize),
     /// Measure how fast this machine runs a model.
     Bench(bench::Bench),
     /// Write a completion script for a shell.
@@ -41,6 +44,7 @@ impl Command {
             Self::Tokenize(command) => command.run(),
             Self::Detokenize(command) => command.run(),
             Self::Info(command) => command.run(),
+            Self::Quantize(command) => command.run(),
             Self::Bench(command) => command.run(),
             Self::Completions(command) => command.run(),
         }

@@ -1,0 +1,104 @@
+//! What a model from another format is called in GGUF: keys from its configuration, tensors by their GGUF names.
+
+use orion_runtime::weights::gguf::{Metadata, Value};
+use orion_runtime::weights::quantize::{Layout, TensorNaming};
+use orion_runtime::weights::{Arrangement, Description, GgufNaming};
+use serde_json::Value as Json;
+
+use crate::checkpoint::Checkpoint;
+use crate::model::{ConfigError, Family};
+
+/// How `checkpoint` is written as GGUF. A GGUF input keeps its keys; other inputs get those of their configuration and
+/// no vocabulary, so that their tokenizer stays a file of its own.
+///
+/// # Errors
+/// When the configuration asks for something that GGUF says in another way than this program writes.
+pub fn gguf_naming(checkpoint: &Checkpoint) -> Result<GgufNaming, ConfigError> {
+    if let Some(naming) = GgufNaming::carried_over(&checkpoint.file) {
+        return Ok(naming);
+    }
+    let family = match checkpoint.file.description {
+        Description::Llama2c { .. } => Family::Llama2c,
+        _ => Family::HuggingFace,
+    };
+    let tensors = tensors(checkpoint, family)?;
+    Ok(GgufNaming { metadata: metadata(checkpoint)?, tensors })
+}
+
+fn metadata(checkpoint: &Checkpoint) -> Result<Metadata, ConfigError> {
+    let (architecture, config) = (checkpoint.architecture, &checkpoint.config);
+    let scaling = ["rope_scaling", "rope_parameters"]
+        .iter()
+        .find_map(|field| config.get(*field)?.as_object());
+    let kind = scaling
+        .and_then(|scaling| scaling.get("rope_type").or_else(|| scaling.get("type"))?.as_str());
+    if let Some(kind) = kind.filter(|kind| *kind != "default") {
+        let message = format!(
+            "rope scaling `{kind}` cannot be written to GGUF yet; quantise the model's GGUF file instead"
+        );
+        return Err(ConfigError::Contradiction(message));
+    }
+    let mut metadata = Metadata::new(checkpoint.file.path.clone());
+    let mut put = |key: String, value| {
+        metadata.insert(key, value);
+    };
+    put("general.architecture".to_owned(), Value::String(architecture.gguf.to_owned()));
+    for (key, field) in architecture.gguf_fields {
+        let nested = scaling.and_then(|scaling| scaling.get(*field));
+        let value = match config.get(*field).or(nested) {
+            Some(Json::Number(number)) => match number.as_u64().and_then(|x| u32::try_from(x).ok())
+            {
+                // What GGUF keeps as a fraction may be a whole number in JSON.
+                Some(whole) if !key.contains("epsilon") && !key.contains("freq") => {
+                    Value::U32(whole)
+                }
+                _ => Value::F32(number.as_f64().unwrap_or_default() as f32),
+            },
+            _ => continue,
+        };
+        put(format!("{}.{key}", architecture.gguf), value);
+    }
+    let dimensions = checkpoint.model.dimensions();
+    let prefix = architecture.gguf;
+    if prefix == "llama" {
+        put(format!("{prefix}.rope.dimension_count"), Value::U32(dimensions.head_dim as u32));
+    }
+    if !metadata.iter().any(|(key, _)| key.ends_with("feed_forward_length")) {
+        // GPT-2 leaves the usual four times the width out.
+        let width: u32 =
+            metadata.get(&format!("{prefix}.embedding_length")).ok().flatten().unwrap_or(0);
+        metadata
+            .insert(format!("{prefix}.feed_forward_length"), Value::U32(width.saturating_mul(4)));
+    }
+    metadata.insert("tokenizer.ggml.model", Value::String("no_vocab".to_owned()));
+    Ok(metadata)
+}
+
+fn tensors(checkpoint: &Checkpoint, family: Family) -> Result<Vec<TensorNaming>, ConfigError> {
+    let mut tensors = Vec::new();
+    for entry in checkpoint.file.weights.entries() {
+        let ours = checkpoint.model.canonical(&entry.name);
+        if checkpoint.weights.type_of(ours).is_none() || is_buffer(ours) {
+            continue;
+        }
+        let name = checkpoint.architecture.to_gguf_name(ours).ok_or_else(|| {
+            ConfigError::Contradiction(format!("tensor `{}` has no name in GGUF", entry.name))
+        })?;
+        let model = &checkpoint.model;
+        let layout = match (model.arrangement(family, ours), model.arrangement(Family::Gguf, ours))
+        {
+            (Arrangement::Transposed, _) => Layout::Transposed,
+            (Arrangement::AsStored, Arrangement::InterleavedPairs { heads }) => {
+                Layout::RotaryPairs { heads }
+            }
+            _ => Layout::AsStored,
+        };
+        tensors.push(TensorNaming { source: entry.name.clone(), name, layout });
+    }
+    Ok(tensors)
+}
+
+/// Constants that old files of transformers store among the weights.
+fn is_buffer(name: &str) -> bool {
+    [".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq"].iter().any(|end| name.ends_with(end))
+}
