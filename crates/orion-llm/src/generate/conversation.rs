@@ -17,7 +17,7 @@ use crate::tokenizer::{TokenId, TokenizerError};
 
 /// Tokens that one run of a prompt takes at most. Longer chunks keep the matrix kernels no busier, and their
 /// activations would only take memory.
-const CHUNK: usize = 256;
+const CHUNK: usize = 192;
 
 /// How a model is run.
 #[derive(Clone, Copy, Debug)]
