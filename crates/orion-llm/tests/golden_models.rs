@@ -1,5 +1,6 @@
 //! Small models with random weights against PyTorch's and transformers' results (`tools/golden/tiny_models.py`), on every
 //! backend, in one pass and step by step.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use crate::model::ConfigError;
 /// The configuration's fields about rotary positions, in the spelling of transformers 4 (`rope_theta`, `rope_scaling`)
 /// or 5 (`rope_parameters`).
 #[derive(Clone, Debug, Default, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names in config.json")]
 pub struct RopeParameters {
     rope_theta: Option<f64>,
     rope_scaling: Option<RopeScaling>,

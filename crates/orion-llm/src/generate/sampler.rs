@@ -184,6 +184,7 @@ impl Sampler {
 }
 
 /// Higher values first; of equal ones the smaller token, so that the order never depends on the sort.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that sorting takes")]
 fn likelier(a: &(f32, TokenId), b: &(f32, TokenId)) -> std::cmp::Ordering {
     b.0.total_cmp(&a.0).then(a.1.cmp(&b.1))
 }

@@ -137,7 +137,7 @@ impl Llama {
             ));
         }
         let frequencies = config.rope.frequencies(head_dim)?;
-        Ok(Self { heads, kv_heads, head_dim, frequencies, config })
+        Ok(Self { config, heads, kv_heads, head_dim, frequencies })
     }
 }
 
@@ -177,15 +177,14 @@ impl Model for Llama {
 
     fn arrangement(&self, family: Family, name: &str) -> Arrangement {
         let stem = name.trim_end_matches(".weight").trim_end_matches(".bias");
+        let heads = match stem.rsplit('.').next() {
+            Some("q_proj") => self.heads,
+            Some("k_proj") => self.kv_heads,
+            _ => return Arrangement::AsStored,
+        };
         match family {
             Family::HuggingFace => Arrangement::AsStored,
-            Family::Gguf | Family::Llama2c if stem.ends_with("q_proj") => {
-                Arrangement::InterleavedPairs { heads: self.heads }
-            }
-            Family::Gguf | Family::Llama2c if stem.ends_with("k_proj") => {
-                Arrangement::InterleavedPairs { heads: self.kv_heads }
-            }
-            Family::Gguf | Family::Llama2c => Arrangement::AsStored,
+            Family::Gguf | Family::Llama2c => Arrangement::InterleavedPairs { heads },
         }
     }
 

@@ -147,7 +147,7 @@ impl Plan {
                 (index, places.of(state.next), program.type_of(state.next).clone())
             })
             .collect();
-        Ok(Self { steps, constants, buffers, outputs, stores, program })
+        Ok(Self { program, steps, constants, buffers, outputs, stores })
     }
 
     pub(super) fn program(&self) -> &Program {

@@ -1,6 +1,6 @@
 //! Weights: tensors by name, wherever they are stored.
 //!
-//! [`open`] recognises a Hugging Face folder, a `.safetensors` file, a GGUF file or a llama2.c checkpoint and gives
+//! [`open()`] recognises a Hugging Face folder, a `.safetensors` file, a GGUF file or a llama2.c checkpoint and gives
 //! its description and a [`WeightSource`]. Files stay mapped; nothing is copied until somebody asks for values.
 //! This module knows file formats and no model: what the tensors mean is the business of the layer above.
 

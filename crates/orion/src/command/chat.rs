@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, BufRead, IsTerminal};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -160,7 +160,7 @@ impl Dialogue<'_> {
                 output::note("The conversation starts over.");
             }
             "/save" if rest.trim().is_empty() => output::note("/save needs a file name."),
-            "/save" => self.save(&PathBuf::from(rest.trim())),
+            "/save" => self.save(Path::new(rest.trim())),
             _ if command.starts_with('/') => {
                 output::note(&format!("There is no command {command}; /help lists them."))
             }
@@ -267,10 +267,10 @@ impl Dialogue<'_> {
         Ok(tokens)
     }
 
-    fn save(&self, path: &PathBuf) {
+    fn save(&self, path: &Path) {
         let message =
             |message: &Message| json!({ "role": message.role, "content": message.content });
-        let list = serde_json::Value::from_iter(self.messages.iter().map(message));
+        let list: serde_json::Value = self.messages.iter().map(message).collect();
         let text = format!("{list:#}\n");
         // A file of the same name stays whole until the new one is on the disk.
         let result = orion_runtime::weights::write_atomically(path, text.as_bytes());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use orion_llm::Checkpoint;
+use orion_runtime::weights::WeightEntry;
 use serde_json::json;
 
 use crate::failure::Failure;
@@ -27,8 +28,8 @@ impl Info {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let checkpoint = Checkpoint::open(&self.model, None)?;
         let entries = checkpoint.file.weights.entries();
-        let parameters: usize = entries.iter().map(|entry| entry.elements()).sum();
-        let stored: usize = entries.iter().map(|entry| entry.byte_len()).sum();
+        let parameters: usize = entries.iter().map(WeightEntry::elements).sum();
+        let stored: usize = entries.iter().map(WeightEntry::byte_len).sum();
         let mut types: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
         for entry in entries {
             let (count, bytes) = types.entry(entry.dtype.name()).or_default();
@@ -48,7 +49,7 @@ impl Info {
             Err(error) => format!("none: {error}"),
         };
         if self.json {
-            let tensor = |entry: &orion_runtime::weights::WeightEntry| json!({ "name": entry.name, "dtype": entry.dtype.name(), "shape": entry.shape });
+            let tensor = |entry: &WeightEntry| json!({ "name": entry.name, "dtype": entry.dtype.name(), "shape": entry.shape });
             let report = json!({
                 "model": self.model,
                 "config": checkpoint.config,

@@ -48,25 +48,25 @@ impl Quantize {
         );
         bar.finish_and_clear();
         let report = report.map_err(Failure::failed)?;
-        let mut line = format!(
+        let mut notes = vec![format!(
             "{}: {} of weights became {}",
             self.output.display(),
             output::bytes(report.bytes_read),
             output::bytes(report.bytes_written)
-        );
+        )];
         if !report.fallbacks.is_empty() {
-            line += &format!(
-                "; {} matrices whose rows are no whole blocks of {} took the nearest type that fits",
+            notes.push(format!(
+                "{} matrices whose rows are no whole blocks of {} took the nearest type that fits",
                 report.fallbacks.len(),
                 self.dtype
-            );
+            ));
         }
         if report.requantized > 0 {
-            line += &format!(
-                "; {} matrices were quantised before: start from f16 or f32 for less loss",
+            notes.push(format!(
+                "{} matrices were quantised before: start from f16 or f32 for less loss",
                 report.requantized
-            );
+            ));
         }
-        output::write_line(&line)
+        output::write_line(&notes.join("; "))
     }
 }

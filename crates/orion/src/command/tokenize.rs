@@ -71,9 +71,8 @@ impl Tokenize {
         let ids = tokenizer.encode(&text, add, parse)?;
         if self.json {
             let token = |&id: &u32| json!({ "id": id, "text": tokenizer.token_text(id) });
-            return output::write_line(
-                &serde_json::Value::from_iter(ids.iter().map(token)).to_string(),
-            );
+            let list: serde_json::Value = ids.iter().map(token).collect();
+            return output::write_line(&list.to_string());
         }
         let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
         output::write_line(&ids.join(" "))

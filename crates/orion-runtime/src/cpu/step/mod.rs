@@ -88,15 +88,21 @@ pub(super) fn has_kernel(op: &Op, inputs: &[TensorType]) -> bool {
         |index: usize| inputs.get(index).is_some_and(|ty| ty.dtype == orion_compiler::DType::F32);
     match op {
         Op::Embedding(op) => op.dtype == orion_compiler::DType::F32,
-        Op::Linear(_) | Op::RmsNorm(_) | Op::LayerNorm(_) | Op::Attention(_) => f32_at(0),
         Op::Rope(_) => {
             f32_at(0)
                 && inputs.get(1).map(|ty| 2 * ty.elements()) == inputs.first().map(|x| x.dim(-1))
         }
-        Op::Silu(_) | Op::Gelu(_) => f32_at(0),
         Op::Swiglu(_) => f32_at(0) && inputs.first() == inputs.get(1),
         Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => binary::form(inputs).is_some(),
-        Op::Reshape(_) | Op::Slice(_) | Op::Split(_) => f32_at(0),
+        Op::Attention(_)
+        | Op::Gelu(_)
+        | Op::LayerNorm(_)
+        | Op::Linear(_)
+        | Op::Reshape(_)
+        | Op::RmsNorm(_)
+        | Op::Silu(_)
+        | Op::Slice(_)
+        | Op::Split(_) => f32_at(0),
         _ => false,
     }
 }
