@@ -82,6 +82,17 @@ fn add_assign_all<const FUSED: bool>(out: &mut [f32], y: &[f32]) {
     }
 }
 
+/// `out = x · factor`.
+///
+/// # Panics
+/// When lengths differ.
+pub fn scale(pool: &Pool, out: &mut [f32], x: &[f32], factor: f32) {
+    assert_eq!(out.len(), x.len(), "operands of one length");
+    share(pool, out, 16, |out, at| {
+        out.iter_mut().zip(&x[at..]).for_each(|(out, x)| *out = x * factor);
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +122,8 @@ mod tests {
                 out.copy_from_slice(&x);
                 add_assign(&pool, &mut out, &y);
                 assert!((0..length).all(|i| out[i] == x[i] + y[i % period]), "{}", isa.name());
+                scale(&pool, &mut out, &x, 3.0);
+                assert!((0..length).all(|i| out[i] == x[i] * 3.0), "{}", isa.name());
             }
         }
     }

@@ -2,7 +2,7 @@
 //! Gimelshein, 2018; Dao et al., 2022): scores never leave the caches of the CPU.
 //!
 //! Few queries (`decode`) stream the cache once, all heads of a thread side by side. Many queries (`prefill`) take the
-//! cache in tiles that are converted and transposed once for all queries and heads that share them.
+//! cache in tiles that are converted once for all queries and heads that share them.
 
 mod decode;
 mod prefill;

@@ -1,18 +1,69 @@
-//! Many queries: tiles of keys and values are converted to `f32`, keys transposed, and used by all queries of a block
-//! and all heads of the group. Blocks of queries are dealt out to the threads in turn, as later ones see more keys.
+//! Attention of many queries: tiles of scores in registers, with the online softmax between the two products (flash
+//! attention: Dao et al., 2022).
+//!
+//! Lanes are rows, that is pairs of a query and a head of the group that shares keys: scores, their maxima and sums and
+//! the output are all transposed, `[key or dimension, row]`. So nothing is ever reduced across lanes, and keys and
+//! values are used as they lie, one element broadcast at a time; only queries and results are transposed, once.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{AttentionShape, Scratch, Stored};
 use crate::Pool;
 use crate::exp::exp;
 use crate::matmul::lanes::Lanes;
-use crate::pool::DisjointMut;
+use crate::pool::{DisjointMut, split};
 
-/// Queries of a block, for each head of the group.
-const QUERIES: usize = 32;
-/// Keys of a tile: four registers of scores.
-const KEYS: usize = 64;
-/// Rows of a block that are multiplied at once.
-const ROWS: usize = 4;
+/// Values of a vector.
+const LANES: usize = 16;
+/// Rows of a strip: two vectors.
+const STRIP: usize = 2 * LANES;
+/// Strips that share a staged tile of keys and values.
+const STRIPS: usize = 8;
+/// Keys of a tile. With heads of 64, a tile of keys, one of values and a strip of scores fill the first-level cache.
+const TILE: usize = 64;
+/// Keys or dimensions of one step of a product.
+const STEP: usize = 8;
+
+/// A thread's memory: staged tiles `[TILE, width]` as f32, the scores of a strip `[TILE, STRIP]`, and for all strips
+/// the queries and the output `[strips][width, STRIP]` with the rows' maxima and sums `[strips][STRIP]`.
+struct Workspace<'a> {
+    keys: &'a mut [f32],
+    values: &'a mut [f32],
+    scores: &'a mut [f32],
+    queries: &'a mut [f32],
+    mixed: &'a mut [f32],
+    max: &'a mut [f32],
+    sum: &'a mut [f32],
+}
+
+impl<'a> Workspace<'a> {
+    fn len(width: usize) -> usize {
+        2 * TILE * width + TILE * STRIP + STRIPS * STRIP * (2 * width + 2)
+    }
+
+    fn new(arena: &'a mut [f32], width: usize) -> Self {
+        let (keys, arena) = arena.split_at_mut(TILE * width);
+        let (values, arena) = arena.split_at_mut(TILE * width);
+        let (scores, arena) = arena.split_at_mut(TILE * STRIP);
+        let (queries, arena) = arena.split_at_mut(STRIPS * STRIP * width);
+        let (mixed, arena) = arena.split_at_mut(STRIPS * STRIP * width);
+        let (max, sum) = arena.split_at_mut(STRIPS * STRIP);
+        Self { keys, values, scores, queries, mixed, max, sum: &mut sum[..STRIPS * STRIP] }
+    }
+}
+
+/// Rows of one key head of one sequence that a thread takes at a time. Rows count queries first, heads of the group
+/// within a query.
+pub(super) struct Job<'a, T> {
+    q: &'a [f32],
+    keys: &'a [T],
+    values: &'a [T],
+    shape: AttentionShape,
+    sequence: usize,
+    kv: usize,
+    first: usize,
+    end: usize,
+}
 
 pub(super) fn run<T: Stored>(
     pool: &Pool,
@@ -23,281 +74,300 @@ pub(super) fn run<T: Stored>(
     values: &[T],
     shape: AttentionShape,
 ) {
-    let AttentionShape { batch, queries, kv_heads, head_dim, .. } = shape;
-    let padded = head_dim.next_multiple_of(16);
-    let rows = (QUERIES * shape.group()).next_multiple_of(ROWS);
-    let count = rows * (2 * padded + KEYS + 2) + 2 * KEYS * padded;
-    let parts = DisjointMut::new(scratch.parts(pool.threads(), count));
+    // Room to begin at a cache line: a vector that lies across two costs twice.
+    let len = Workspace::len(shape.head_dim.next_multiple_of(STEP)) + LANES;
+    let parts = DisjointMut::new(scratch.parts(pool.threads(), len));
     let out = DisjointMut::new(out);
-    let blocks = queries.div_ceil(QUERIES);
+    let rows = shape.queries * shape.group();
+    let strips = rows.div_ceil(STRIP);
+    let heads = shape.batch * shape.kv_heads;
+    // Few heads are cut finer, so that every thread has something to do.
+    let wanted = (2 * pool.threads()).div_ceil(heads).min(strips);
+    let blocks = strips.div_ceil(STRIPS).max(wanted);
+    let next = AtomicUsize::new(0);
     pool.run(|thread| {
         // SAFETY: every thread takes its own part, once.
         let part = unsafe { &mut parts.slice(thread..thread + 1)[0] };
-        for item in (thread..batch * kv_heads * blocks).step_by(pool.threads()) {
-            let (sequence, kv, block) =
-                (item / (kv_heads * blocks), item / blocks % kv_heads, item % blocks);
-            let job = Job { q, keys, values, shape, sequence, kv, first: block * QUERIES };
-            T::block(pool.isa(), &job, part, &out);
+        let start = part.as_ptr().align_offset(64).min(LANES);
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            if index >= blocks * heads {
+                break;
+            }
+            // The last rows see the most keys; with the longest work first, threads end together.
+            let range = split(strips, blocks, blocks - 1 - index / heads);
+            let (sequence, kv) = (index % heads / shape.kv_heads, index % shape.kv_heads);
+            let (first, end) = (range.start * STRIP, (range.end * STRIP).min(rows));
+            let job = Job { q, keys, values, shape, sequence, kv, first, end };
+            T::block(pool.isa(), &job, &mut part[start..], &out);
         }
     });
 }
 
-/// One block of queries of one head of keys.
-pub(super) struct Job<'a, T> {
-    q: &'a [f32],
-    keys: &'a [T],
-    values: &'a [T],
-    shape: AttentionShape,
-    sequence: usize,
-    kv: usize,
-    /// The first query.
-    first: usize,
-}
+impl<T> Job<'_, T> {
+    /// Where a row starts in `q` and `out`.
+    fn place(&self, row: usize) -> usize {
+        let (shape, group) = (&self.shape, self.shape.group());
+        let query = self.sequence * shape.queries + row / group;
+        (query * shape.heads + self.kv * group + row % group) * shape.head_dim
+    }
 
-/// Working memory of a block. Rows are queries, with the heads of the group side by side.
-struct Block<'a> {
-    /// Scaled queries `[rows, padded]`.
-    q: &'a mut [f32],
-    /// Weighted sums of values so far, `[rows, padded]`.
-    mixed: &'a mut [f32],
-    /// Scores of the tile, then their exponentials, `[rows, KEYS]`.
-    scores: &'a mut [f32],
-    /// The largest score of each row so far, and the sum of exponentials.
-    most: &'a mut [f32],
-    sum: &'a mut [f32],
-    /// Keys of the tile, `[head_dim, KEYS]`.
-    keys: &'a mut [f32],
-    /// Values of the tile, `[KEYS, padded]`.
-    values: &'a mut [f32],
-}
-
-impl<'a> Block<'a> {
-    fn new(part: &'a mut [f32], rows: usize, padded: usize) -> Self {
-        let (q, part) = part.split_at_mut(rows * padded);
-        let (mixed, part) = part.split_at_mut(rows * padded);
-        let (scores, part) = part.split_at_mut(rows * KEYS);
-        let (most, part) = part.split_at_mut(rows);
-        let (sum, part) = part.split_at_mut(rows);
-        let (keys, part) = part.split_at_mut(KEYS * padded);
-        let (values, _) = part.split_at_mut(KEYS * padded);
-        Self { q, mixed, scores, most, sum, keys, values }
+    /// Keys that a row sees. Rows behind the last are computed like the last.
+    fn visible(&self, row: usize) -> usize {
+        self.shape.visible(row.min(self.end - 1) / self.shape.group())
     }
 }
 
-/// # Safety
-/// As [`Lanes`]; no other thread writes the block's rows of `out`.
+/// Safety: as [`Lanes`]; no two threads have the same block.
 #[inline(always)]
 pub(super) unsafe fn block<L: Lanes, T: Stored>(
     job: &Job<'_, T>,
     part: &mut [f32],
     out: &DisjointMut<'_, f32>,
 ) {
-    let shape = job.shape;
-    let (head_dim, group) = (shape.head_dim, shape.group());
-    let padded = head_dim.next_multiple_of(16);
-    let queries = QUERIES.min(shape.queries - job.first);
-    let rows = queries * group;
-    let full_rows = rows.next_multiple_of(ROWS);
-    let b = Block::new(part, full_rows, padded);
-    let place = |row: usize| {
-        let (t, member) = (job.first + row / group, row % group);
-        ((job.sequence * shape.queries + t) * shape.heads + job.kv * group + member) * head_dim
-    };
+    let shape = &job.shape;
+    let width = shape.head_dim.next_multiple_of(STEP);
+    let work = &mut Workspace::new(part, width);
+    let strips = (job.end - job.first).div_ceil(STRIP);
+    load_queries(job, work.queries, width);
+    work.mixed.fill(0.0);
+    work.max.fill(f32::MIN);
+    work.sum.fill(0.0);
 
-    b.q.fill(0.0);
-    b.mixed.fill(0.0);
-    b.sum.fill(0.0);
-    b.most.fill(f32::NEG_INFINITY);
-    for row in 0..rows {
-        let q = &job.q[place(row)..][..head_dim];
-        b.q[row * padded..].iter_mut().zip(q).for_each(|(to, &q)| *to = q * shape.scale);
-    }
-    let longest = shape.visible(job.first + queries - 1);
-    for start in (0..longest).step_by(KEYS) {
-        let count = KEYS.min(longest - start);
-        // SAFETY: by this function's contract.
+    for start in (0..job.visible(job.end)).step_by(TILE) {
+        let count = TILE.min(shape.position + shape.queries - start);
+        let from =
+            ((job.sequence * shape.capacity + start) * shape.kv_heads + job.kv) * shape.head_dim;
+        // SAFETY: as the caller's.
         unsafe {
-            stage::<L, T>(job, start, count, b.keys, b.values);
-            multiply::<L>(&*b.q, padded, b.keys, KEYS, head_dim, b.scores, KEYS, false);
+            stage::<L, T>(work.keys, &job.keys[from..], count, shape, width);
+            stage::<L, T>(work.values, &job.values[from..], count, shape, width);
         }
-        for row in 0..full_rows {
-            let scores = &mut b.scores[row * KEYS..][..KEYS];
-            // Rows that only fill up the block see nothing.
-            let visible = if row < rows { shape.visible(job.first + row / group) } else { 0 };
-            let seen = visible.saturating_sub(start).min(count);
-            let shrink = advance(scores, seen, &mut b.most[row], &mut b.sum[row]);
-            if shrink != 1.0 {
-                b.mixed[row * padded..][..padded].iter_mut().for_each(|x| *x *= shrink);
+        for strip in 0..strips {
+            let first = job.first + strip * STRIP;
+            let most = job.visible(first + STRIP - 1).saturating_sub(start).min(count);
+            if most == 0 {
+                continue;
+            }
+            let part = strip * STRIP * width..(strip + 1) * STRIP * width;
+            let rows = strip * STRIP..(strip + 1) * STRIP;
+            let queries = &work.queries[part.clone()];
+            // SAFETY: tiles, strips and scores have the sizes that the products name.
+            unsafe {
+                for key in (0..most).step_by(STEP) {
+                    let scores = &mut work.scores[key * STRIP..];
+                    let keys = Broadcasts { data: &work.keys[key * width..], row: width, step: 1 };
+                    product::<L>(&keys, queries, width, &Onto::Replace, scores);
+                }
+                let seen =
+                    std::array::from_fn(|lane| job.visible(first + lane).saturating_sub(start));
+                let shrink = weigh(
+                    &mut work.scores[..most * STRIP],
+                    &seen,
+                    &mut work.max[rows.clone()],
+                    &mut work.sum[rows],
+                );
+                let mixed = &mut work.mixed[part];
+                for dimension in (0..width).step_by(STEP) {
+                    let values =
+                        Broadcasts { data: &work.values[dimension..], row: 1, step: width };
+                    let to = &mut mixed[dimension * STRIP..];
+                    product::<L>(&values, work.scores, most, &Onto::Scaled(&shrink), to);
+                }
             }
         }
-        // SAFETY: by this function's contract.
-        unsafe { multiply::<L>(b.scores, KEYS, b.values, padded, count, b.mixed, padded, true) };
     }
-    for row in 0..rows {
-        let at = place(row);
-        // SAFETY: rows of different blocks and heads do not overlap.
-        let out = unsafe { out.slice(at..at + head_dim) };
-        let scale = 1.0 / b.sum[row];
-        out.iter_mut().zip(&b.mixed[row * padded..]).for_each(|(out, &x)| *out = x * scale);
+    for row in job.first..job.end {
+        let (strip, lane) = ((row - job.first) / STRIP, (row - job.first) % STRIP);
+        let start = job.place(row);
+        // SAFETY: the row belongs to this block only.
+        let out = unsafe { out.slice(start..start + shape.head_dim) };
+        let mixed = work.mixed[strip * STRIP * width + lane..].iter().step_by(STRIP);
+        let factor = 1.0 / work.sum[row - job.first];
+        out.iter_mut().zip(mixed).for_each(|(out, mixed)| *out = mixed * factor);
     }
 }
 
-/// Turns the `seen` first scores of a row into exponentials and the others into zeros; gives the factor by which
-/// earlier sums shrink.
+/// Transposes the rows of `q`, times the scale. Lanes without a row become zero.
 #[inline(always)]
-fn advance(scores: &mut [f32], seen: usize, most: &mut f32, sum: &mut f32) -> f32 {
-    scores[seen..].fill(0.0);
-    if seen == 0 {
-        return 1.0;
-    }
-    let scores = &mut scores[..seen];
-    let before = *most;
-    *most = scores.iter().copied().fold(before, f32::max);
-    let base = if *most == f32::NEG_INFINITY { 0.0 } else { *most };
-    let mut total = [0.0_f32; 16];
-    let (chunks, rest) = scores.as_chunks_mut::<16>();
-    for chunk in chunks {
-        for (score, total) in chunk.iter_mut().zip(&mut total) {
-            *score = exp::<false>(*score - base);
-            *total += *score;
+fn load_queries<T>(job: &Job<'_, T>, queries: &mut [f32], width: usize) {
+    let (shape, scale) = (&job.shape, job.shape.scale);
+    for (strip, queries) in queries.chunks_exact_mut(STRIP * width).enumerate() {
+        let first = job.first + strip * STRIP;
+        if first >= job.end {
+            break;
+        }
+        if first + STRIP > job.end || width > shape.head_dim {
+            queries.fill(0.0);
+        }
+        for row in first..(first + STRIP).min(job.end) {
+            let q = &job.q[job.place(row)..][..shape.head_dim];
+            let lanes = queries[row - first..].iter_mut().step_by(STRIP);
+            lanes.zip(q).for_each(|(to, q)| *to = q * scale);
         }
     }
-    for (score, total) in rest.iter_mut().zip(&mut total) {
-        *score = exp::<false>(*score - base);
-        *total += *score;
-    }
-    let shrink = if before == f32::NEG_INFINITY { 0.0 } else { exp::<false>(before - base) };
-    *sum = *sum * shrink + total.iter().sum::<f32>();
-    shrink
 }
 
-/// Converts a tile: keys transposed, values as they are; zeros where the tile reaches beyond the last key, as what lies
-/// there may be anything.
+/// Copies `count` rows of a cache as f32 `[count, width]`, padded with zeroes to whole steps both ways.
 ///
-/// # Safety
-/// As [`Lanes`].
+/// Safety: as [`Lanes`].
 #[inline(always)]
 unsafe fn stage<L: Lanes, T: Stored>(
-    job: &Job<'_, T>,
-    start: usize,
+    tile: &mut [f32],
+    cache: &[T],
     count: usize,
-    keys: &mut [f32],
-    values: &mut [f32],
+    shape: &AttentionShape,
+    width: usize,
 ) {
-    let AttentionShape { capacity, kv_heads, head_dim, .. } = job.shape;
-    let padded = head_dim.next_multiple_of(16);
-    if count < KEYS {
-        keys.fill(0.0);
-        values.fill(0.0);
+    let (token, head_dim) = (shape.kv_heads * shape.head_dim, shape.head_dim);
+    for (index, row) in tile.chunks_exact_mut(width).take(count).enumerate() {
+        let from = &cache[index * token..][..head_dim];
+        let (chunks, rest) = from.as_chunks::<LANES>();
+        for (to, from) in row.as_chunks_mut::<LANES>().0.iter_mut().zip(chunks) {
+            // SAFETY: both have 16 elements; the instructions are there by this function's contract.
+            unsafe { T::load::<L>(from.as_ptr()).store(to.as_mut_ptr()) };
+        }
+        row[head_dim - rest.len()..].iter_mut().zip(rest).for_each(|(to, x)| *to = x.widen());
+        row[head_dim..].fill(0.0);
     }
-    let mut sixteen = [0.0_f32; 16];
-    for i in 0..count {
-        let at = ((job.sequence * capacity + start + i) * kv_heads + job.kv) * head_dim;
-        let (key, value) = (&job.keys[at..at + head_dim], &job.values[at..at + head_dim]);
-        let (key_chunks, key_rest) = key.as_chunks::<16>();
-        for (chunk, key) in key_chunks.iter().enumerate() {
-            // SAFETY: chunks have 16 elements; the instructions are there by this function's contract.
-            unsafe { T::load::<L>(key.as_ptr()).store(sixteen.as_mut_ptr()) };
-            for (d, &x) in sixteen.iter().enumerate() {
-                keys[(16 * chunk + d) * KEYS + i] = x;
-            }
-        }
-        let done = head_dim - key_rest.len();
-        for (d, x) in key_rest.iter().enumerate() {
-            keys[(done + d) * KEYS + i] = x.widen();
-        }
-        let row = &mut values[i * padded..][..padded];
-        let (value_chunks, value_rest) = value.as_chunks::<16>();
-        for (chunk, value) in value_chunks.iter().enumerate() {
-            let to = &mut row[16 * chunk..][..16];
-            // SAFETY: as above, and `to` has 16 elements.
-            unsafe { T::load::<L>(value.as_ptr()).store(to.as_mut_ptr()) };
-        }
-        row[done..].fill(0.0);
-        row[done..].iter_mut().zip(value_rest).for_each(|(to, x)| *to = x.widen());
-    }
+    tile[count * width..count.next_multiple_of(STEP) * width].fill(0.0);
 }
 
-/// `c = a · b`, or `c += a · b`: `a [rows, inner]` and `c [rows, columns]` with rows a multiple of [`ROWS`], `b [inner,
-/// columns]` with columns a multiple of 16; `*_step` is the distance of rows.
-///
-/// # Safety
-/// As [`Lanes`].
-#[inline(always)]
-unsafe fn multiply<L: Lanes>(
-    a: &[f32],
-    a_step: usize,
-    b: &[f32],
-    b_step: usize,
-    inner: usize,
-    c: &mut [f32],
-    c_step: usize,
-    add: bool,
-) {
-    for (a, c) in a.chunks_exact(ROWS * a_step).zip(c.chunks_exact_mut(ROWS * c_step)) {
-        let mut column = 0;
-        while column < c_step {
-            // SAFETY: by this function's contract.
-            unsafe {
-                if L::SUMS >= 4 * ROWS && column + 64 <= c_step {
-                    tile::<L, 4>(a, a_step, b, b_step, inner, c, c_step, column, add);
-                    column += 64;
-                } else {
-                    tile::<L, 1>(a, a_step, b, b_step, inner, c, c_step, column, add);
-                    column += 16;
-                }
-            }
-        }
-    }
+/// The operand of a product whose elements are broadcast: element `(i, depth)` is `data[i · row + depth · step]`.
+struct Broadcasts<'a> {
+    data: &'a [f32],
+    row: usize,
+    step: usize,
 }
 
-/// `ROWS` rows and `16 · N` columns of [`multiply`], with all sums in registers.
+/// What becomes of the output's old content.
+enum Onto<'a> {
+    Replace,
+    /// It is multiplied first, with a factor per lane.
+    Scaled(&'a [f32; STRIP]),
+}
+
+/// `out [STEP, STRIP] = x [STEP, depth] · lanes [depth, STRIP]`, in as many pieces as the registers ask for.
 ///
-/// # Safety
-/// As [`Lanes`].
+/// Safety: as [`Lanes`].
 #[inline(always)]
-unsafe fn tile<L: Lanes, const N: usize>(
-    a: &[f32],
-    a_step: usize,
-    b: &[f32],
-    b_step: usize,
-    inner: usize,
-    c: &mut [f32],
-    c_step: usize,
-    column: usize,
-    add: bool,
+unsafe fn product<L: Lanes>(
+    x: &Broadcasts<'_>,
+    lanes: &[f32],
+    depth: usize,
+    onto: &Onto<'_>,
+    out: &mut [f32],
 ) {
-    assert!(inner <= a_step && a.len() >= ROWS * a_step, "rows of a");
-    assert!(b.len() >= inner * b_step && column + 16 * N <= b_step, "columns of b");
-    assert!(c.len() >= ROWS * c_step && column + 16 * N <= c_step, "columns of c");
-    // SAFETY: all addresses are inside of the slices by the assertions; the instructions are there by this function's
-    // contract.
+    assert!(lanes.len() >= depth * STRIP && out.len() >= STEP * STRIP, "whole strips");
+    assert!(x.data.len() > (STEP - 1) * x.row + (depth - 1) * x.step, "an element per step");
+    // SAFETY: all pieces lie within the lengths just checked.
     unsafe {
-        let mut sums = [[L::zero(); N]; ROWS];
-        if add {
-            for (row, sums) in sums.iter_mut().enumerate() {
-                for (part, sum) in sums.iter_mut().enumerate() {
-                    *sum = L::load_f32(c.as_ptr().add(row * c_step + column + 16 * part).cast());
+        if L::SUMS >= 16 {
+            piece::<L, 8, 2>(x, 0, lanes, 0, depth, onto, out);
+        } else {
+            for group in 0..2 {
+                if L::SUMS >= 4 {
+                    piece::<L, 4, 1>(x, 0, lanes, group, depth, onto, out);
+                    piece::<L, 4, 1>(x, 4, lanes, group, depth, onto, out);
+                } else {
+                    for row in (0..STEP).step_by(2) {
+                        piece::<L, 2, 1>(x, row, lanes, group, depth, onto, out);
+                    }
                 }
-            }
-        }
-        for i in 0..inner {
-            let from = b.as_ptr().add(i * b_step + column);
-            let mut line = [L::zero(); N];
-            for (part, line) in line.iter_mut().enumerate() {
-                *line = L::load_f32(from.add(16 * part).cast());
-            }
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let factor = L::splat(*a.as_ptr().add(row * a_step + i));
-                for (sum, line) in sums.iter_mut().zip(line) {
-                    *sum = sum.add_product(factor, line);
-                }
-            }
-        }
-        for (row, sums) in sums.into_iter().enumerate() {
-            for (part, sum) in sums.into_iter().enumerate() {
-                sum.store(c.as_mut_ptr().add(row * c_step + column + 16 * part));
             }
         }
     }
+}
+
+/// `R` rows from `row` on, `G` vectors from `group` on. Safety: as [`Lanes`], and the lengths hold as in [`product`].
+#[inline(always)]
+unsafe fn piece<L: Lanes, const R: usize, const G: usize>(
+    x: &Broadcasts<'_>,
+    row: usize,
+    lanes: &[f32],
+    group: usize,
+    depth: usize,
+    onto: &Onto<'_>,
+    out: &mut [f32],
+) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let mut sums = [[L::zero(); G]; R];
+        let mut lanes = lanes.as_ptr().add(group * LANES);
+        let mut data = x.data.as_ptr().add(row * x.row);
+        for _ in 0..depth {
+            let mut vectors = [L::zero(); G];
+            for (g, vector) in vectors.iter_mut().enumerate() {
+                *vector = L::load_f32(lanes.add(g * LANES).cast());
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let value = L::splat(*data.add(r * x.row));
+                for (sum, vector) in sums.iter_mut().zip(vectors) {
+                    *sum = sum.add_product(value, vector);
+                }
+            }
+            lanes = lanes.add(STRIP);
+            data = data.wrapping_add(x.step);
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            for (g, sum) in sums.into_iter().enumerate() {
+                let at = (group + g) * LANES;
+                let to = out.as_mut_ptr().add((row + r) * STRIP + at);
+                let sum = match onto {
+                    Onto::Replace => sum,
+                    Onto::Scaled(factors) => sum.add_product(
+                        L::load_f32(to.cast()),
+                        L::load_f32(factors.as_ptr().add(at).cast()),
+                    ),
+                };
+                sum.store(to);
+            }
+        }
+    }
+}
+
+/// Turns the scores `[keys, STRIP]` of a strip into weights, where lane `i` sees the first `seen[i]` keys; gives the
+/// factor of what was summed with the maxima of before.
+#[inline(always)]
+fn weigh(
+    scores: &mut [f32],
+    seen: &[usize; STRIP],
+    max: &mut [f32],
+    sum: &mut [f32],
+) -> [f32; STRIP] {
+    let scores = scores.as_chunks_mut::<STRIP>().0;
+    let limits = seen.map(|seen| seen as f32);
+    // Keys that every lane sees need no mask.
+    let open = seen.iter().fold(scores.len(), |least, seen| least.min(*seen));
+    for (key, scores) in scores.iter_mut().enumerate().skip(open) {
+        for (score, limit) in scores.iter_mut().zip(&limits) {
+            *score = if (key as f32) < *limit { *score } else { f32::NEG_INFINITY };
+        }
+    }
+    let mut shrink = [0.0; STRIP];
+    let halves = max.as_chunks_mut::<LANES>().0.iter_mut().zip(sum.as_chunks_mut::<LANES>().0);
+    let halves = halves.zip(shrink.as_chunks_mut::<LANES>().0).enumerate();
+    for (half, ((max, sum), shrink)) in halves {
+        let mut new = *max;
+        for scores in scores.iter() {
+            let scores = &scores.as_chunks::<LANES>().0[half];
+            for (new, score) in new.iter_mut().zip(scores) {
+                *new = if *score > *new { *score } else { *new };
+            }
+        }
+        let mut total = [0.0; LANES];
+        for lane in 0..LANES {
+            shrink[lane] = exp::<false>(max[lane] - new[lane]);
+            total[lane] = sum[lane] * shrink[lane];
+        }
+        for scores in scores.iter_mut() {
+            let scores = &mut scores.as_chunks_mut::<LANES>().0[half];
+            for lane in 0..LANES {
+                scores[lane] = exp::<false>(scores[lane] - new[lane]);
+                total[lane] += scores[lane];
+            }
+        }
+        (*max, *sum) = (new, total);
+    }
+    shrink
 }
