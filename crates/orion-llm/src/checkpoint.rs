@@ -76,6 +76,11 @@ impl Checkpoint {
             Undescribed::Config(error) => wrong(error),
         })?;
         let model = (architecture.configure)(&config).map_err(wrong)?;
+        let (layers, held) = (model.dimensions().layers, file.weights.entries().len());
+        if layers > held {
+            let message = format!("{layers} layers, but the file holds {held} tensors");
+            return Err(wrong(ConfigError::Contradiction(message)));
+        }
         let mut set = WeightSet::new(Arc::clone(&file.weights));
         for entry in file.weights.entries() {
             let name = match family {

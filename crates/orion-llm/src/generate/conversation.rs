@@ -39,12 +39,14 @@ impl Default for LoadOptions {
 #[non_exhaustive]
 pub enum GenerateError {
     /// The model's definition does not fit its weights.
-    #[error("{origin}: {error}")]
+    #[error("{origin}: {error}{remark}")]
     Build {
         /// The file of the weights.
         origin: String,
         /// What does not fit.
         error: BuildError,
+        /// What the file holds instead, if that is known.
+        remark: String,
     },
     /// The model's graph is not valid: a mistake in the model's definition.
     #[error("{0}")]
@@ -163,9 +165,25 @@ pub fn forward(
     b.output("logits", model.build(&m, tokens));
     let program = b.finish().map_err(|error| GenerateError::Build {
         origin: weights.source().origin().display().to_string(),
+        remark: unusable(weights, &error),
         error,
     })?;
     Ok(verify(program)?)
+}
+
+/// Says so when the tensor that the error names is in the file, in a type that cannot be used.
+fn unusable(weights: &WeightSet, error: &BuildError) -> String {
+    let message = &error.error.0;
+    let mut skipped = weights.source().skipped().iter();
+    skipped.find(|tensor| message.contains(&format!("`{}`", tensor.name))).map_or_else(
+        String::new,
+        |tensor| {
+            let stored = &tensor.stored_as;
+            format!(
+                ": it is stored as {stored}, which is not supported; store it as F32, F16 or BF16"
+            )
+        },
+    )
 }
 
 /// A text that a model has read, and what it expects next.

@@ -141,7 +141,24 @@ fn translate(name: &str, from: &str, to: &str) -> Option<String> {
 /// Reads a configuration's own struct; unknown fields are ignored, as files carry many that say nothing about the
 /// mathematics.
 fn read<C: DeserializeOwned>(config: &Map<String, Json>) -> Result<C, ConfigError> {
-    Ok(serde_json::from_value(Json::Object(config.clone()))?)
+    let parse = |config| serde_json::from_value::<C>(Json::Object(config));
+    parse(config.clone()).map_err(|error| {
+        // A value of the wrong kind is reported without its name: it is the one without which all is well, or, where
+        // it cannot be left out, the mistake another.
+        let without = |field: &String| {
+            let mut rest = config.clone();
+            rest.shift_remove(field.as_str());
+            parse(rest).err()
+        };
+        let found = config.keys().find(|field| without(field).is_none()).or_else(|| {
+            let changes = |other: serde_json::Error| other.to_string() != error.to_string();
+            config.keys().find(|field| without(field).is_some_and(changes))
+        });
+        match found {
+            Some(field) => ConfigError::Contradiction(format!("{field}: {error}")),
+            None => ConfigError::Field(error),
+        }
+    })
 }
 
 /// Refuses sizes that no model has, before they become allocations.

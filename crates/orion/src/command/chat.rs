@@ -15,7 +15,7 @@ use orion_llm::tokenizer::{
 use rustyline::error::ReadlineError;
 use serde_json::json;
 
-use super::model::{Loaded, ModelOptions};
+use super::model::{Loaded, ModelOptions, generation_failed};
 use super::sampling::SamplingOptions;
 use crate::failure::Failure;
 use crate::output;
@@ -33,6 +33,7 @@ pub(crate) struct Chat {
         long,
         short = 'n',
         visible_alias = "max_tokens",
+        allow_negative_numbers = true,
         default_value_t = 512,
         value_name = "N"
     )]
@@ -65,6 +66,7 @@ impl Chat {
         ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst))
             .map_err(|error| Failure::Failed(format!("cannot watch for Ctrl-C: {error}")))?;
         let mut dialogue = Dialogue {
+            path: &self.model.model,
             tokenizer: &tokenizer,
             template,
             conversation: model.converse(),
@@ -80,10 +82,15 @@ impl Chat {
             output::note("Type a message; /help lists commands, Ctrl-D leaves.");
             edit_lines(&mut dialogue)
         } else {
-            io::stdin().lock().lines().try_for_each(|line| match line {
-                Ok(line) => dialogue.take(&line).map(|_| ()),
-                Err(error) => Err(Failure::Failed(format!("cannot read standard input: {error}"))),
-            })
+            for line in io::stdin().lock().lines() {
+                let line = line.map_err(|error| {
+                    Failure::Failed(format!("cannot read standard input: {error}"))
+                })?;
+                if dialogue.take(&line)?.is_break() {
+                    break;
+                }
+            }
+            Ok(())
         }
     }
 }
@@ -130,6 +137,8 @@ fn history_file() -> Option<PathBuf> {
 }
 
 struct Dialogue<'a> {
+    /// The model, for messages.
+    path: &'a Path,
     tokenizer: &'a Tokenizer,
     template: Option<ChatTemplate>,
     conversation: Conversation<'a>,
@@ -231,7 +240,7 @@ impl Dialogue<'_> {
         if let Some(failure) = broken {
             return Err(failure);
         }
-        let generated = generated?;
+        let generated = generated.map_err(|error| generation_failed(self.path, error))?;
         output::write_line("")?;
         self.messages.push(Message::new("assistant", generated.text.trim()));
         match generated.finish {
@@ -280,7 +289,9 @@ impl Dialogue<'_> {
                 self.messages.len(),
                 path.display()
             )),
-            Err(error) => output::note(&format!("Not saved: {error}")),
+            Err(error) => {
+                output::note(&format!("Not saved: cannot write {}: {error}", path.display()))
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use orion_llm::generate::{Generated, Request, generate};
 use orion_llm::tokenizer::{AddSpecial, ParseSpecial};
 use serde_json::json;
 
-use super::model::{Loaded, ModelOptions};
+use super::model::{Loaded, ModelOptions, generation_failed};
 use super::sampling::SamplingOptions;
 use crate::failure::Failure;
 use crate::output;
@@ -28,6 +28,7 @@ pub(crate) struct Infer {
         long,
         short = 'n',
         visible_alias = "max_tokens",
+        allow_negative_numbers = true,
         default_value_t = 256,
         value_name = "N"
     )]
@@ -86,11 +87,12 @@ impl Infer {
         if let Some(failure) = broken {
             return Err(failure);
         }
-        let generated = generated.inspect_err(|_| {
+        let generated = generated.map_err(|error| {
             // What was written so far stays a line of its own.
             if streams && !self.no_echo {
                 let _ = output::write_line("");
             }
+            generation_failed(&self.model.model, error)
         })?;
         if self.json {
             output::write_line(&report(&prompt, &generated).to_string())?;

@@ -1,11 +1,11 @@
 //! The options that say which model runs, where and how; shared by the commands that run one.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use orion_compiler::DType;
 use orion_llm::tokenizer::Tokenizer;
-use orion_llm::{Checkpoint, LanguageModel, LoadOptions};
+use orion_llm::{Checkpoint, GenerateError, LanguageModel, LoadOptions};
 use orion_runtime::Backend;
 use orion_runtime::cpu::Cpu;
 use orion_runtime::reference::Reference;
@@ -65,6 +65,14 @@ pub(crate) struct ModelOptions {
     /// Say how long everything took and how much memory it needed
     #[arg(long, short)]
     pub(crate) verbose: bool,
+}
+
+/// The failure of writing text. Damaged weights show in the numbers only, so the model is named.
+pub(crate) fn generation_failed(model: &Path, error: GenerateError) -> Failure {
+    match error {
+        GenerateError::Sampling(error) => Failure::Failed(format!("{}: {error}", model.display())),
+        error => error.into(),
+    }
 }
 
 /// Where programs run.

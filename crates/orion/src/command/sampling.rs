@@ -9,19 +9,37 @@ use crate::failure::Failure;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct SamplingOptions {
     /// 0 always takes the likeliest token; higher is more varied
-    #[arg(long, default_value_t = 0.8, value_name = "T")]
+    #[arg(long, default_value_t = 0.8, value_name = "T", allow_negative_numbers = true)]
     temperature: f32,
     /// Draw only from this many of the likeliest tokens; 0 draws from all
     #[arg(long, visible_alias = "top_k", default_value_t = 0, value_name = "N")]
     top_k: usize,
     /// Draw only from the likeliest tokens that together have this probability
-    #[arg(long, visible_alias = "top_p", default_value_t = 0.95, value_name = "P")]
+    #[arg(
+        long,
+        visible_alias = "top_p",
+        default_value_t = 0.95,
+        value_name = "P",
+        allow_negative_numbers = true
+    )]
     top_p: f32,
     /// Leave out tokens less likely than this fraction of the likeliest
-    #[arg(long, visible_alias = "min_p", default_value_t = 0.0, value_name = "P")]
+    #[arg(
+        long,
+        visible_alias = "min_p",
+        default_value_t = 0.0,
+        value_name = "P",
+        allow_negative_numbers = true
+    )]
     min_p: f32,
     /// Make recent tokens less likely; 1 changes nothing
-    #[arg(long, visible_alias = "repetition_penalty", default_value_t = 1.0, value_name = "X")]
+    #[arg(
+        long,
+        visible_alias = "repetition_penalty",
+        default_value_t = 1.0,
+        value_name = "X",
+        allow_negative_numbers = true
+    )]
     repetition_penalty: f32,
     /// Start of the random numbers: the same seed gives the same text [default: different every time]
     #[arg(long, value_name = "N")]
