@@ -542,7 +542,7 @@ fn real_tokenizer_files_cut_off_anywhere_are_refused_or_smaller() {
         for cut in cuts(whole.len()).into_iter().filter(|&cut| cut < 2000) {
             let outcome = tokenize(&tiny.write(name, &whole[..cut]));
             // SentencePiece's format has no counts: cut between two pieces, it is a sound, smaller file.
-            if outcome.code != Some(0) || name.ends_with(".bin") {
+            if outcome.code != Some(0) || name == "tok512.bin" {
                 refused(&outcome, &[name]);
             }
         }
