@@ -31,7 +31,8 @@ enum Data {
 /// `count` numbers in `range`, the same every time.
 fn draw(count: usize, range: &std::ops::Range<f64>, seed: &mut u64) -> Vec<f64> {
     let mut next = || {
-        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *seed =
+            seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         range.start + (range.end - range.start) * ((*seed >> 11) as f64 / (1_u64 << 53) as f64)
     };
     (0..count).map(|_| next()).collect()
@@ -96,8 +97,12 @@ fn run(case: &Case, backend: &dyn Backend) -> Vec<Vec<f32>> {
             Data::I32(values) => TensorView::I32(values),
         })
         .collect();
-    let types: Vec<TensorType> =
-        case.program.outputs().iter().map(|output| case.program.type_of(output.value).clone()).collect();
+    let types: Vec<TensorType> = case
+        .program
+        .outputs()
+        .iter()
+        .map(|output| case.program.type_of(output.value).clone())
+        .collect();
     let mut reals: Vec<Vec<f32>> = types.iter().map(|ty| vec![0.0; ty.elements()]).collect();
     let mut ints: Vec<Vec<i32>> = types.iter().map(|ty| vec![0; ty.elements()]).collect();
     let mut outputs: Vec<TensorViewMut<'_>> = types
@@ -122,7 +127,8 @@ fn run(case: &Case, backend: &dyn Backend) -> Vec<Vec<f32>> {
 }
 
 fn tolerance(sample: &Sample) -> Tolerance {
-    let half = sample.inputs.iter().any(|(ty, _)| ty.dtype == DType::F16 || ty.dtype == DType::BF16);
+    let half =
+        sample.inputs.iter().any(|(ty, _)| ty.dtype == DType::F16 || ty.dtype == DType::BF16);
     if half { tolerance::F16 } else { tolerance::F32 }
 }
 
@@ -131,7 +137,8 @@ fn every_operation_gives_the_reference_result_on_every_instruction_set() {
     for entry in OPS {
         for (index, sample) in (entry.samples)().iter().enumerate() {
             // Only these read weights; the builder's types are the same either way.
-            let reads_weights = ["linear", "embedding", "rms_norm", "layer_norm"].contains(&entry.name);
+            let reads_weights =
+                ["linear", "embedding", "rms_norm", "layer_norm"].contains(&entry.name);
             for as_weights in if reads_weights { &[false, true][..] } else { &[false] } {
                 let case = case(sample, *as_weights);
                 let expected = run(&case, &Reference);
@@ -164,24 +171,42 @@ fn states_live_in_the_session_and_are_shared_by_its_programs() {
         for backend in [&Reference as &dyn Backend, &Cpu::new(2)] {
             let weights = Arc::new(WeightSet::new(Arc::new(MemoryWeights::new("none"))));
             let executable = backend.load(weights).unwrap();
-            let (three, one) =
-                (executable.add(&write(3, dtype)).unwrap(), executable.add(&write(1, dtype)).unwrap());
+            let (three, one) = (
+                executable.add(&write(3, dtype)).unwrap(),
+                executable.add(&write(1, dtype)).unwrap(),
+            );
             let mut session = executable.session();
             let mut all = [9.0; 8];
-            let mut run = |session: &mut dyn orion_runtime::Session, program, x: &[f32], at: i32| {
-                let inputs = [TensorView::F32(x), TensorView::I32(&[at])];
-                session.run(program, &inputs, &mut [TensorViewMut::F32(&mut all)]).unwrap();
-                all
-            };
+            let mut run =
+                |session: &mut dyn orion_runtime::Session, program, x: &[f32], at: i32| {
+                    let inputs = [TensorView::F32(x), TensorView::I32(&[at])];
+                    session.run(program, &inputs, &mut [TensorViewMut::F32(&mut all)]).unwrap();
+                    all
+                };
             let first = run(&mut *session, three, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0);
-            assert_eq!(first, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0, 0.0], "{} {dtype}", backend.name());
+            assert_eq!(
+                first,
+                [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0, 0.0],
+                "{} {dtype}",
+                backend.name()
+            );
             let second = run(&mut *session, one, &[7.0, 8.0], 3);
-            assert_eq!(second, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], "{} {dtype}", backend.name());
+            assert_eq!(
+                second,
+                [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0],
+                "{} {dtype}",
+                backend.name()
+            );
             // A start too far on is clamped, and another session knows nothing of this one.
             let third = run(&mut *session, one, &[0.5, 0.25], 9);
             assert_eq!(third[6..], [0.5, 0.25], "{} {dtype}", backend.name());
             let other = run(&mut *executable.session(), one, &[1.0, 1.0], 1);
-            assert_eq!(other, [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0], "{} {dtype}", backend.name());
+            assert_eq!(
+                other,
+                [0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0],
+                "{} {dtype}",
+                backend.name()
+            );
         }
     }
 }
