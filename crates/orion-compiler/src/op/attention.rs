@@ -38,6 +38,7 @@ impl Composite for Attention {
         };
         if b.type_of(values) != store
             || store.shape != [batch, capacity, kv_heads, head_dim]
+            || !store.dtype.is_dense_float()
             || kv_heads == 0
             || heads % kv_heads != 0
             || b.type_of(position) != TensorType::scalar(DType::I32)

@@ -21,12 +21,15 @@ impl Primitive for Concat {
             return Err(TypeError::new("takes at least one operand, found 0"));
         };
         let axis = require_axis(self.axis, first)?;
+        if first.dtype.is_block() {
+            return Err(TypeError(format!("{first} is made of blocks; cast it first")));
+        }
         let mut shape = first.shape.clone();
         for part in rest {
             let fits = part.rank() == first.rank()
                 && part.dtype == first.dtype
                 && (0..first.rank()).all(|at| at == axis || part.shape[at] == first.shape[at]);
-            if !fits || first.dtype.is_block() {
+            if !fits {
                 return Err(TypeError(format!(
                     "{first} and {part} do not join along axis {}",
                     self.axis

@@ -6,7 +6,8 @@ use crate::{Builder, DType, TensorType, Value, attributes};
 
 attributes! {
     /// Mean over rows of `-ln softmax(logits)[label]`. Operands: `logits [rows, classes]`, `labels i32[rows]`. Rows whose
-    /// label is `ignore` count for nothing; when all do, the loss is zero.
+    /// label is `ignore` count for nothing; when all do, the loss is zero. Any other label outside of the classes adds
+    /// no loss, but counts.
     pub struct CrossEntropy {
         /// The label that marks a row to leave out.
         pub ignore: i64,
@@ -29,10 +30,14 @@ impl Composite for CrossEntropy {
             let message = format!("labels must be i32[{rows}], found {}", b.type_of(labels));
             return b.fail(Self::NAME, TypeError(message));
         }
+        let Ok(ignore) = i32::try_from(self.ignore) else {
+            let message = format!("labels are i32, so none can be {} to be ignored", self.ignore);
+            return b.fail(Self::NAME, TypeError(message));
+        };
         let (zero, one) = (b.scalar(ty.dtype, 0.0), b.scalar(ty.dtype, 1.0));
         let hit = b.equal(b.iota(&[rows, classes], 1), b.reshape(labels, &[rows, 1]));
         let chosen = b.reduce_sum(b.select(hit, b.log_softmax(logits, -1), zero), &[-1], false);
-        let ignored = b.equal(labels, b.constant(DType::I32, &[], vec![self.ignore as f64]));
+        let ignored = b.equal(labels, b.constant(DType::I32, &[], vec![f64::from(ignore)]));
         let counted =
             b.reduce_sum(b.select(ignored, b.fill(&ty.with_shape([rows]), 0.0), one), &[0], false);
         let sum = b.reduce_sum(b.select(ignored, zero, chosen), &[0], false);

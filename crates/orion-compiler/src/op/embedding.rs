@@ -1,6 +1,7 @@
 //! `embedding`: rows of a weight by token id.
 
 use super::{Composite, Sample};
+use crate::ir::types::TypeError;
 use crate::{Builder, DType, TensorType, Value, attributes};
 
 attributes! {
@@ -18,6 +19,14 @@ impl Composite for Embedding {
         let &[table, index] = inputs else {
             return b.wrong_operands(Self::NAME, "table, index", inputs);
         };
+        let ty = b.type_of(table);
+        if !ty.dtype.is_float() || ty.rank() != 2 || !self.dtype.is_dense_float() {
+            let message = format!(
+                "a real table [rows, width] and f32, f16 or bf16 rows are needed, found {ty} as {}",
+                self.dtype
+            );
+            return b.fail(Self::NAME, TypeError(message));
+        }
         b.cast(b.gather(table, index), self.dtype)
     }
 

@@ -1,6 +1,7 @@
 //! `layer_norm`: layer normalisation (Ba et al., 2016).
 
 use super::{Composite, Sample};
+use crate::ir::types::TypeError;
 use crate::{Builder, Value, attributes};
 
 attributes! {
@@ -18,7 +19,16 @@ impl Composite for LayerNorm {
         let &[x, weight, bias] = inputs else {
             return b.wrong_operands(Self::NAME, "x, weight, bias", inputs);
         };
-        let dtype = b.type_of(x).dtype;
+        let ty = b.type_of(x);
+        let dtype = ty.dtype;
+        let row = [ty.dim(-1)];
+        for parameter in [weight, bias] {
+            if ty.rank() == 0 || b.type_of(parameter).shape != row {
+                let message =
+                    format!("{} does not belong to the last axis of {ty}", b.type_of(parameter));
+                return b.fail(Self::NAME, TypeError(message));
+            }
+        }
         let centred = b.sub(x, b.reduce_mean(x, &[-1], true));
         let variance = b.reduce_mean(b.mul(centred, centred), &[-1], true);
         let scale = b.rsqrt(b.add(variance, b.scalar(dtype, self.eps)));

@@ -1,6 +1,7 @@
 //! `linear`: a dense layer.
 
 use super::{Composite, Sample};
+use crate::ir::types::TypeError;
 use crate::{Builder, DType, TensorType, Value, attributes};
 
 attributes! {
@@ -18,7 +19,17 @@ impl Composite for Linear {
             [x, weight, bias] => (x, weight, Some(bias)),
             _ => return b.wrong_operands(Self::NAME, "x, weight and maybe a bias", inputs),
         };
-        let dtype = b.type_of(x).dtype;
+        let (dtype, matrix) = (b.type_of(x).dtype, b.type_of(weight));
+        let fits = |ty: &TensorType, rank: usize| {
+            ty.dtype.is_float() && ty.rank() == rank && ty.shape[0] == matrix.shape[0]
+        };
+        if !fits(&matrix, 2) || !bias.is_none_or(|bias| fits(&b.type_of(bias), 1)) {
+            let bias =
+                bias.map_or(String::new(), |bias| format!(" and a bias {}", b.type_of(bias)));
+            let message =
+                format!("weight [out, in] and bias [out] must be real, found {matrix}{bias}");
+            return b.fail(Self::NAME, TypeError(message));
+        }
         let y = b.matmul(x, b.cast(weight, dtype), false, true);
         bias.map_or(y, |bias| b.add(y, b.cast(bias, dtype)))
     }

@@ -27,10 +27,11 @@ impl Primitive for Pad {
             )));
         }
         let padding = self.before.iter().zip(&self.after);
-        let dims = x.shape.iter().zip(padding);
-        Ok(vec![x.with_shape(
-            dims.map(|(n, (a, b))| n.saturating_add(*a).saturating_add(*b)).collect::<Vec<_>>(),
-        )])
+        let shape: Option<Vec<usize>> = (x.shape.iter().zip(padding))
+            .map(|(dim, (before, after))| dim.checked_add(*before)?.checked_add(*after))
+            .collect();
+        let shape = shape.ok_or_else(|| TypeError(format!("{x} grows beyond any size")))?;
+        Ok(vec![x.with_shape(shape)])
     }
 
     fn eval(&self, inputs: &[&Tensor], outputs: &[TensorType]) -> Vec<Tensor> {

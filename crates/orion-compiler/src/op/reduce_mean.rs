@@ -19,8 +19,8 @@ impl Composite for ReduceMean {
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[x] = inputs else { return b.wrong_operands(Self::NAME, "x", inputs) };
         let ty = b.type_of(x);
-        let count: usize = self.axes.iter().map(|&axis| ty.dim(axis)).product();
-        let share = b.scalar(ty.dtype, 1.0 / count.max(1) as f64);
+        let count: f64 = self.axes.iter().map(|&axis| ty.dim(axis) as f64).product();
+        let share = b.scalar(ty.dtype, 1.0 / count.max(1.0));
         b.mul(b.reduce_sum(x, &self.axes, self.keep), share)
     }
 

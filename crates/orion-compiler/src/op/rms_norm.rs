@@ -1,6 +1,7 @@
 //! `rms_norm`: root-mean-square normalisation (Zhang and Sennrich, 2019).
 
 use super::{Composite, Sample};
+use crate::ir::types::TypeError;
 use crate::{Builder, Value, attributes};
 
 attributes! {
@@ -16,7 +17,12 @@ impl Composite for RmsNorm {
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[x, weight] = inputs else { return b.wrong_operands(Self::NAME, "x, weight", inputs) };
-        let dtype = b.type_of(x).dtype;
+        let ty = b.type_of(x);
+        let dtype = ty.dtype;
+        if ty.rank() == 0 || b.type_of(weight).shape != [ty.dim(-1)] {
+            let message = format!("{} does not belong to the last axis of {ty}", b.type_of(weight));
+            return b.fail(Self::NAME, TypeError(message));
+        }
         let mean_square = b.reduce_mean(b.mul(x, x), &[-1], true);
         let scale = b.rsqrt(b.add(mean_square, b.scalar(dtype, self.eps)));
         b.mul(b.mul(x, scale), weight)

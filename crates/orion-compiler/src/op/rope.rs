@@ -24,8 +24,9 @@ impl Composite for Rope {
         let &[batch, tokens, heads, head_dim] = ty.shape.as_slice() else {
             return b.fail(Self::NAME, TypeError(format!("x needs four dimensions, found {ty}")));
         };
-        if b.type_of(frequencies).rank() != 1
-            || 2 * pairs > head_dim
+        if !ty.dtype.is_dense_float()
+            || b.type_of(frequencies).rank() != 1
+            || pairs > head_dim / 2
             || b.type_of(position) != TensorType::scalar(DType::I32)
         {
             let message = format!(
@@ -35,9 +36,10 @@ impl Composite for Rope {
             return b.fail(Self::NAME, TypeError(message));
         }
         let index = b.add(b.iota(&[tokens, 1], 0), position);
-        let angles = b.mul(b.cast(index, ty.dtype), frequencies);
+        // In the frequencies' type: a narrow `x` could not tell late positions apart.
+        let angles = b.mul(b.cast(index, b.type_of(frequencies).dtype), frequencies);
         let angles = b.reshape(angles, &[tokens, 1, pairs]);
-        let (cos, sin) = (b.cos(angles), b.sin(angles));
+        let (cos, sin) = (b.cast(b.cos(angles), ty.dtype), b.cast(b.sin(angles), ty.dtype));
         let part =
             |from: usize, to: usize| b.slice(x, &[0, 0, 0, from], &[batch, tokens, heads, to]);
         let (first, second) = (part(0, pairs), part(pairs, 2 * pairs));
@@ -54,6 +56,10 @@ impl Composite for Rope {
         vec![
             Sample::of(Self {}).f32([1, 3, 2, 4]).real([2], 0.0..1.0).i32([], 0..5),
             Sample::of(Self {}).f32([2, 1, 1, 6]).real([2], 0.0..1.0).i32([], 0..5),
+            Sample::of(Self {})
+                .operand(TensorType::new(DType::F16, [1, 2, 1, 4]), -2.0..2.0)
+                .real([2], 0.0..1.0)
+                .i32([], 0..5),
         ]
     }
 }

@@ -1,6 +1,7 @@
 //! `swiglu`: the gated linear unit of Llama (Shazeer, 2020).
 
 use super::{Composite, Sample};
+use crate::ir::types::TypeError;
 use crate::{Builder, Value, attributes};
 
 attributes! {
@@ -13,6 +14,10 @@ impl Composite for Swiglu {
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[gate, up] = inputs else { return b.wrong_operands(Self::NAME, "gate, up", inputs) };
+        if b.type_of(gate) != b.type_of(up) {
+            let message = format!("gate {} and up {} differ", b.type_of(gate), b.type_of(up));
+            return b.fail(Self::NAME, TypeError(message));
+        }
         b.mul(b.silu(gate), up)
     }
 
