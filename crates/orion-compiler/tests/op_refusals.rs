@@ -7,9 +7,10 @@ use orion_compiler::{DType, Op, TensorType, parse};
 
 /// Types from their text.
 fn types<const N: usize>(texts: [&str; N]) -> Vec<TensorType> {
-    let inputs: String =
-        texts.iter().enumerate().map(|(at, ty)| format!("input %{at} \"{at}\": {ty}\n")).collect();
-    let program = parse(&format!("program types {{\n{inputs}}}")).expect("types in text");
+    let inputs: Vec<String> =
+        texts.iter().enumerate().map(|(at, ty)| format!("input %{at} \"{at}\": {ty}")).collect();
+    let program =
+        parse(&format!("program types {{\n{}\n}}", inputs.join("\n"))).expect("types in text");
     program.inputs().iter().map(|input| program.type_of(input.value).clone()).collect()
 }
 
