@@ -46,8 +46,12 @@ pub(crate) fn sum_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
             *sum += f(x);
         }
     }
-    let rest: f32 = rest.iter().map(|&x| f(x)).sum();
-    sums.iter().sum::<f32>() + rest
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            sums[i] += sums[i + half];
+        }
+    }
+    sums[0] + rest.iter().map(|&x| f(x)).sum::<f32>()
 }
 
 /// Elements that are worth waking other threads for: below, a call costs more than the work.

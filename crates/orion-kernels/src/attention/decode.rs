@@ -8,6 +8,7 @@ use crate::Pool;
 use crate::exp::exp;
 use crate::matmul::lanes::Lanes;
 use crate::pool::{DisjointMut, split};
+use crate::vectorize::sum_by;
 
 /// Keys that are scored before their values are read: few enough that the scores of all heads stay in L1.
 const TILE: usize = 64;
@@ -153,17 +154,34 @@ unsafe fn tile<L: Lanes, T: Stored>(
         // SAFETY: by this function's contract.
         *score = scale * unsafe { dot::<L, T>(q, &keys[key * step..][..q.len()]) };
     }
-    let most = scores.iter().copied().fold(*state.most, f32::max);
+    let most = largest(scores).max(*state.most);
     // A NaN score is never the largest; it spoils the sum instead, as it must.
     let shrink =
         if *state.most == f32::NEG_INFINITY { 0.0 } else { exp::<false>(*state.most - most) };
     let most = if most == f32::NEG_INFINITY { 0.0 } else { most };
     scores.iter_mut().for_each(|score| *score = exp::<false>(*score - most));
     *state.most = most;
-    *state.sum = *state.sum * shrink + scores.iter().sum::<f32>();
+    *state.sum = *state.sum * shrink + sum_by(scores, |score| score);
     state.mixed.iter_mut().for_each(|x| *x *= shrink);
     // SAFETY: by this function's contract.
     unsafe { mix::<L, T>(&mut *state.mixed, scores, values, step, span.start) };
+}
+
+/// The largest number of `scores`, sixteen side by side; a NaN is never the largest.
+#[inline(always)]
+fn largest(scores: &[f32]) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let (chunks, rest) = scores.as_chunks::<16>();
+    let mut most = [f32::NEG_INFINITY; 16];
+    for chunk in chunks {
+        most = std::array::from_fn(|lane| larger(most[lane], chunk[lane]));
+    }
+    for half in [8, 4, 2, 1] {
+        for i in 0..half {
+            most[i] = larger(most[i], most[i + half]);
+        }
+    }
+    rest.iter().copied().fold(most[0], larger)
 }
 
 /// `Σ q · key`.
@@ -174,26 +192,19 @@ unsafe fn tile<L: Lanes, T: Stored>(
 unsafe fn dot<L: Lanes, T: Stored>(q: &[f32], key: &[T]) -> f32 {
     let (q_chunks, q_rest) = q.as_chunks::<16>();
     let (key_chunks, key_rest) = key.as_chunks::<16>();
-    let mut all = [0.0_f32; 16];
     // SAFETY: by this function's contract; chunks have 16 elements.
-    unsafe {
+    let sum = unsafe {
         let mut sum = L::zero();
         for (q, key) in q_chunks.iter().zip(key_chunks) {
             sum = sum.add_product(L::load_f32(q.as_ptr().cast()), T::load::<L>(key.as_ptr()));
         }
-        sum.store(all.as_mut_ptr());
-    }
+        sum.total()
+    };
     let rest: f32 = q_rest.iter().zip(key_rest).map(|(&q, &key)| q * key.widen()).sum();
-    // Halving keeps the additions short and their order fixed.
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            all[i] += all[i + half];
-        }
-    }
-    all[0] + rest
+    sum + rest
 }
 
-/// `mixed += Σ weights[i] · values[first + i]`, sixteen columns at a time so that the sum stays in a register.
+/// `mixed += Σ weights[i] · values[first + i]`, a few columns at a time so that their sums stay in registers.
 ///
 /// # Safety
 /// As [`Lanes`].
@@ -206,27 +217,64 @@ unsafe fn mix<L: Lanes, T: Stored>(
     first: usize,
 ) {
     let head_dim = mixed.len();
-    let (quads, rest) = mixed.as_chunks_mut::<64>();
-    for (index, columns) in quads.iter_mut().enumerate() {
-        let to = columns.as_mut_ptr();
-        // SAFETY: by this function's contract; the slices taken have the elements that are read and written.
-        unsafe {
-            let mut sums = [0, 1, 2, 3].map(|part| L::load_f32(to.add(16 * part).cast()));
-            for (i, &weight) in weights.iter().enumerate() {
-                let value = &values[(first + i) * step + 64 * index..][..64];
-                let weight = L::splat(weight);
-                for (part, sum) in sums.iter_mut().enumerate() {
-                    *sum = sum.add_product(weight, T::load::<L>(value.as_ptr().add(16 * part)));
-                }
+    let mut done = 0;
+    while head_dim - done >= 16 {
+        let columns = &mut mixed[done..];
+        let values = &values[done..];
+        // SAFETY: by this function's contract.
+        done += unsafe {
+            match columns.len() / 16 {
+                1 => mix_columns::<L, T, 1>(columns, weights, values, step, first),
+                2 => mix_columns::<L, T, 2>(columns, weights, values, step, first),
+                3 => mix_columns::<L, T, 3>(columns, weights, values, step, first),
+                _ => mix_columns::<L, T, 4>(columns, weights, values, step, first),
             }
-            for (part, sum) in sums.into_iter().enumerate() {
-                sum.store(to.add(16 * part));
-            }
-        }
+        };
     }
-    let done = head_dim - rest.len();
+    let rest = &mut mixed[done..];
     for (i, &weight) in weights.iter().enumerate() {
         let value = &values[(first + i) * step + done..][..rest.len()];
         rest.iter_mut().zip(value).for_each(|(x, &value)| *x += weight * value.widen());
     }
+}
+
+/// [`mix`] for the first `16 · PARTS` columns, whose number it returns.
+///
+/// # Safety
+/// As [`Lanes`].
+#[inline(always)]
+unsafe fn mix_columns<L: Lanes, T: Stored, const PARTS: usize>(
+    mixed: &mut [f32],
+    weights: &[f32],
+    values: &[T],
+    step: usize,
+    first: usize,
+) -> usize {
+    let to = mixed[..16 * PARTS].as_mut_ptr();
+    // SAFETY: by this function's contract; the slices taken have the elements that are read and written.
+    unsafe {
+        let add = |sums: &mut [L; PARTS], i: usize| {
+            let value = &values[(first + i) * step..][..16 * PARTS];
+            let weight = L::splat(weights[i]);
+            for (part, sum) in sums.iter_mut().enumerate() {
+                *sum = sum.add_product(weight, T::load::<L>(value.as_ptr().add(16 * part)));
+            }
+        };
+        let mut sums: [L; PARTS] =
+            std::array::from_fn(|part| L::load_f32(to.add(16 * part).cast()));
+        // A sum waits for the one before; those of even and odd keys do not wait for each other.
+        let pairs = if L::SUMS >= 2 * PARTS { weights.len() / 2 } else { 0 };
+        let mut odd = [L::zero(); PARTS];
+        for pair in 0..pairs {
+            add(&mut sums, 2 * pair);
+            add(&mut odd, 2 * pair + 1);
+        }
+        for i in 2 * pairs..weights.len() {
+            add(&mut sums, i);
+        }
+        for (part, (sum, odd)) in sums.into_iter().zip(odd).enumerate() {
+            sum.add(odd).store(to.add(16 * part));
+        }
+    }
+    16 * PARTS
 }

@@ -4,8 +4,8 @@ use std::arch::x86_64::{
     __m512, __m512bh, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
     _mm512_and_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
     _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
-    _mm512_storeu_ps,
+    _mm512_maskz_loadu_ps, _mm512_reduce_add_ps, _mm512_set1_epi32, _mm512_set1_ps,
+    _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
 };
 
 use super::Lanes;
@@ -106,6 +106,12 @@ impl Lanes for Avx512 {
     unsafe fn prefetch(at: *const u8) {
         // SAFETY: see the top of this block; a prefetch never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn total(self) -> f32 {
+        // SAFETY: see the top of this block. Halves are added here, too.
+        unsafe { _mm512_reduce_add_ps(self.0) }
     }
 
     #[inline(always)]

@@ -48,6 +48,20 @@ pub(crate) trait Lanes: Copy {
     /// Asks for the cache line at `at`, which may be any address.
     unsafe fn prefetch(at: *const u8);
 
+    /// The sum of all lanes: halves are added until one is left, which keeps the additions short and their order fixed.
+    #[inline(always)]
+    unsafe fn total(self) -> f32 {
+        let mut all = [0.0f32; 16];
+        // SAFETY: the array takes 16 values.
+        unsafe { self.store(all.as_mut_ptr()) };
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                all[i] += all[i + half];
+            }
+        }
+        all[0]
+    }
+
     /// Writes the first `count` lanes.
     #[inline(always)]
     unsafe fn store_first(self, count: usize, to: *mut f32) {

@@ -103,26 +103,23 @@ fn multiply(
     let format = matrix.format();
     let (panels, headers) = matrix.group(group).split_at(headers_at(format, matrix.columns()));
     let m = x.len() / blocks.max(1);
-    let mut sums = [[0.0; GROUP_ROWS]; MAX_TILE];
     let mut start = 0;
     while start < m {
         let x = &x[start * blocks..];
-        let count = match m - start {
+        let finish = |i: usize, sums: &[f32; GROUP_ROWS]| finish(start + i, sums);
+        start += match m - start {
             8.. if isa.level() == Level::Avx512 => {
-                tile::<8>(isa, format, panels, headers, x, blocks, &mut sums)
+                tile::<8>(isa, format, panels, headers, x, blocks, finish)
             }
-            4.. => tile::<4>(isa, format, panels, headers, x, blocks, &mut sums),
-            2.. => tile::<2>(isa, format, panels, headers, x, blocks, &mut sums),
-            _ => tile::<1>(isa, format, panels, headers, x, blocks, &mut sums),
+            4.. => tile::<4>(isa, format, panels, headers, x, blocks, finish),
+            2.. => tile::<2>(isa, format, panels, headers, x, blocks, finish),
+            _ => tile::<1>(isa, format, panels, headers, x, blocks, finish),
         };
-        for (i, sums) in sums[..count].iter().enumerate() {
-            finish(start + i, sums);
-        }
-        start += count;
     }
 }
 
-/// Calls the kernel for `M` rows of `x` and returns `M`.
+/// Calls the kernel for `M` rows of `x`, and `finish(i, sums)` for each; returns `M`.
+#[inline(always)]
 fn tile<const M: usize>(
     isa: Isa,
     format: WeightFormat,
@@ -130,12 +127,14 @@ fn tile<const M: usize>(
     headers: &[u8],
     x: &[Activations],
     blocks: usize,
-    sums: &mut [[f32; GROUP_ROWS]; MAX_TILE],
+    mut finish: impl FnMut(usize, &[f32; GROUP_ROWS]),
 ) -> usize {
     let x = std::array::from_fn(|i| &x[i * blocks..(i + 1) * blocks]);
+    let mut sums = [[0.0; GROUP_ROWS]; M];
     // SAFETY: an `Isa` is proof of its instructions; `multiply` passes the parts of a packed group and rows of `x`
     // with as many blocks.
-    unsafe { kernel::<M>(isa, format)(panels, headers, x, sums) };
+    unsafe { kernel::<M>(isa, format)(panels, headers, x, &mut sums) };
+    sums.iter().enumerate().for_each(|(i, sums)| finish(i, sums));
     M
 }
 
