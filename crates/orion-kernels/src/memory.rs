@@ -9,9 +9,13 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-const HUGE_PAGE: usize = 2 << 20;
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
 /// Address space taken from the system at a time. Only touched huge pages take memory.
 const REGION: usize = 64 << 20;
+/// Linux maps a file's pages by windows of this size around the one that is read (`fault_around_bytes`). It is also a
+/// multiple of every page size in use.
+#[cfg(unix)]
+const FAULT_AROUND: usize = 64 << 10;
 /// Every buffer starts on a cache line and on a boundary that suits all vector loads.
 const ALIGNMENT: usize = 128;
 
@@ -202,16 +206,14 @@ impl MappedFile {
         &self.map
     }
 
-    /// Drops the resident pages that lie wholly in `range`; a later read brings them back from the file.
+    /// Drops the resident pages of `range` and of its surroundings that the system maps along with them; a later read
+    /// brings them back from the file.
     pub fn discard(&self, range: Range<usize>) {
         #[cfg(unix)]
         {
-            let page = page_size();
-            let start = range.start.next_multiple_of(page);
-            // The file's last page is whole even when the file ends inside it.
-            let end =
-                if range.end >= self.map.len() { self.map.len() } else { range.end / page * page };
-            if start < end {
+            let start = range.start / FAULT_AROUND * FAULT_AROUND;
+            let end = range.end.next_multiple_of(FAULT_AROUND).min(self.map.len());
+            if start < end && !range.is_empty() {
                 // SAFETY: the mapping is of a file and read-only, so dropped pages come back with the same bytes.
                 let advised = unsafe {
                     self.map.unchecked_advise_range(
@@ -245,13 +247,6 @@ impl MappedFile {
         #[cfg(not(unix))]
         drop(range);
     }
-}
-
-#[cfg(unix)]
-fn page_size() -> usize {
-    // SAFETY: a query without arguments that matter.
-    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    usize::try_from(size).unwrap_or(4096)
 }
 
 /// The largest resident memory that this process has had, in bytes; `None` where the system does not say.

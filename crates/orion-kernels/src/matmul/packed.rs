@@ -1,13 +1,16 @@
 //! Packed matrices: from the rows of a weight file to groups of interleaved rows in huge pages.
 
-use std::ops::Range;
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use super::{GROUP_ROWS, Tile, dense, quantized};
 use crate::{
     format::{self, WeightFormat},
     isa::Isa,
-    memory::PageBuffer,
-    pool::{DisjointMut, Pool, split},
+    memory::{HUGE_PAGE, PageBuffer},
+    pool::{DisjointMut, Pool},
 };
 
 /// A weight matrix as a file stores it.
@@ -119,13 +122,25 @@ impl PackedMatrix {
         let mut pages =
             PageBuffer::zeroed(bytes).map_err(|source| PackError::Memory { bytes, source })?;
 
+        // A huge page at a time, whoever is free: the system's clearing of new pages takes longer than the packing, and
+        // not equally long for all threads.
+        let slab = (HUGE_PAGE / group_bytes.max(1)).max(1);
+        let next = AtomicUsize::new(0);
         let out = DisjointMut::new(&mut pages.as_mut_slice::<u8>()[..bytes]);
-        pool.run(|thread| {
+        pool.run(|_| {
             let mut stager = Stager::new(source, target, row_bytes, stored_row_bytes);
-            for group in split(groups, pool.threads(), thread) {
-                // SAFETY: `split` gives each group to one thread.
-                let out = unsafe { out.slice(group * group_bytes..(group + 1) * group_bytes) };
-                stager.group(group, out);
+            loop {
+                let first = next.fetch_add(slab, Ordering::Relaxed);
+                if first >= groups {
+                    break;
+                }
+                let end = (first + slab).min(groups);
+                for group in first..end {
+                    // SAFETY: the counter gives each group to one thread.
+                    let out = unsafe { out.slice(group * group_bytes..(group + 1) * group_bytes) };
+                    stager.group(group, out);
+                }
+                stager.release(first * GROUP_ROWS..(end * GROUP_ROWS).min(rows));
             }
         });
         if let Some(release) = source.release {
@@ -242,12 +257,7 @@ struct Stager<'a> {
     values: Vec<f32>,
     stored: Vec<u8>,
     zeroes: Vec<u8>,
-    /// First stored byte of this thread's rows that has not been released.
-    unreleased: Option<usize>,
 }
-
-/// Stored bytes after which consumed pages are given back.
-const SLAB: usize = 1 << 20;
 
 impl<'a> Stager<'a> {
     fn new(
@@ -265,7 +275,6 @@ impl<'a> Stager<'a> {
             values: Vec::new(),
             stored: Vec::new(),
             zeroes: Vec::new(),
-            unreleased: None,
         }
     }
 
@@ -299,7 +308,6 @@ impl<'a> Stager<'a> {
         } else {
             dense::pack_group(self.target, &rows, source.columns, out);
         }
-        self.release(first, first + count);
     }
 
     /// Brings stored row `row` into the target format in `self.rows`.
@@ -326,17 +334,11 @@ impl<'a> Stager<'a> {
         }
     }
 
-    /// Gives stored rows back, a slab at a time, when they are consumed in order; `pack` gives back the rest.
-    fn release(&mut self, first: usize, end: usize) {
+    /// Gives rows back where they are stored in order; `pack` gives back the rest.
+    fn release(&self, rows: Range<usize>) {
         let Some(release) = self.source.release else { return };
-        if self.source.transposed || self.source.row_order.is_some() {
-            return;
-        }
-        let start = *self.unreleased.get_or_insert(first * self.stored_row_bytes);
-        let end = end * self.stored_row_bytes;
-        if end - start >= SLAB {
-            release(start..end);
-            self.unreleased = Some(end);
+        if !self.source.transposed && self.source.row_order.is_none() {
+            release(rows.start * self.stored_row_bytes..rows.end * self.stored_row_bytes);
         }
     }
 }

@@ -170,7 +170,7 @@ fn transposed_reordered_and_converted_sources_pack_the_same_rows() {
 #[test]
 fn every_stored_byte_is_released() {
     let pool = Pool::new(2, Isa::detect());
-    let (rows, columns) = (4096, 700);
+    let (rows, columns) = (8192, 700);
     let bytes = vec![0; rows * columns * 2];
     let released = std::sync::Mutex::new(Vec::new());
     let release = |range| released.lock().unwrap().push(range);

@@ -110,12 +110,13 @@ impl WeightSet {
         Ok(bound)
     }
 
-    /// All elements as `f32`, in the order that programs read.
+    /// All elements as `f32`, in the order that programs read. The file's pages are given back.
     pub fn read(&self, name: &str, ty: &TensorType) -> Result<Vec<f32>, CompileError> {
         let bound = self.find(name, ty)?;
         let bytes = self.source.bytes(&bound.entry);
         let mut stored = vec![0.0; bound.ty.elements()];
         decode(self.format(name, bound.entry.dtype)?, bytes, &mut stored);
+        self.source.release(&bound.entry, 0..bytes.len());
         let columns = bound.ty.dim(-1);
         Ok(match bound.arrangement {
             Arrangement::AsStored => stored,
