@@ -8,6 +8,7 @@ mod row;
 mod shape;
 
 use engine::Engine;
+use limit::Limit;
 use row::Row;
 
 use crate::{Failure, tree};
@@ -64,7 +65,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         println!("{}", limit::machine(threads)?);
     }
     println!(
-        "medians of {}; `x mmap` and `x best` compare with llama.cpp as it comes and in its best setting",
+        "medians of {}; `x mmap` and `x best` compare with llama.cpp as it comes and in its best setting;\n\
+         `of cached` is of a limit that counts what the caches can keep of the model",
         options.rounds
     );
     println!("\n{}", Line::head());
@@ -87,8 +89,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
             orion: of(|engine| matches!(engine, Engine::Orion { .. })).unwrap_or(f64::NAN),
             mapped: of(|engine| matches!(engine, Engine::LlamaCpp { copy: false, .. })),
             copied: of(|engine| matches!(engine, Engine::LlamaCpp { copy: true, .. })),
-            // Measured on both sides of the row: a limit is what the machine can do when it is not disturbed.
-            limit: before.into_iter().chain(limit::of(row)?).reduce(f64::max),
+            // Measured on both sides of the row.
+            limit: before.max(limit::of(row)?),
         };
         println!("{}", line.render());
     }
@@ -107,13 +109,15 @@ struct Line<'a> {
     orion: f64,
     mapped: Option<f64>,
     copied: Option<f64>,
-    limit: Option<f64>,
+    limit: Limit,
 }
 
 impl Line<'_> {
     fn head() -> String {
         let columns = ["Orion", "mmap", "copy", "limit"].map(|name| format!("{name:>8}")).concat();
-        let ratios = ["x mmap", "x best", "of limit"].map(|name| format!("  {name:<13}")).concat();
+        let ratios = ["x mmap", "x best", "of limit", "of cached"]
+            .map(|name| format!("  {name:<13}"))
+            .concat();
         format!("{:<42}{columns}{ratios}  ceiling", "")
     }
 
@@ -137,11 +141,12 @@ impl Line<'_> {
                 row.name(),
                 number(mapped),
                 number(copied),
-                number(limit)
+                number(limit.machine)
             ),
             format!("{:<13}", ratio(mapped, row.target.mapped)),
             format!("{:<13}", ratio(best, row.target.best)),
-            format!("{:<13}", ratio(limit, row.target.limit)),
+            format!("{:<13}", ratio(limit.machine, row.target.limit)),
+            format!("{:<13}", ratio(limit.cached, None)),
             ceiling,
         ];
         cells.join("  ").trim_end().to_owned()
@@ -176,18 +181,18 @@ mod tests {
             orion: 130.0,
             mapped: Some(100.0),
             copied: Some(120.0),
-            limit: Some(160.0),
+            limit: Limit { machine: Some(160.0), cached: None },
         };
         let expected = "stories110m bf16 2t decode, tok/s            130.0   100.0   120.0   160.0  1.30/1.25 ok   \
-                        1.08/1.12 MISS  0.81/0.85 MISS  -";
+                        1.08/1.12 MISS  0.81/0.85 MISS  -              -";
         assert_eq!(line.render(), expected);
     }
 
     #[test]
     fn without_llama_cpp_the_limits_remain() {
         let rows = row::targets();
-        let line =
-            Line { row: &rows[0], orion: 130.0, mapped: None, copied: None, limit: Some(160.0) };
+        let limit = Limit { machine: Some(160.0), cached: Some(170.0) };
+        let line = Line { row: &rows[0], orion: 130.0, mapped: None, copied: None, limit };
         assert!(line.render().contains("-       -   160.0  -"), "{}", line.render());
     }
 }
