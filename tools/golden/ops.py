@@ -120,6 +120,9 @@ def reductions():
     ties = torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]]).double()
     case("reduce_max_with_ties", "amax, which splits the gradient among ties",
          "reduce_max({0}) {{axes = [-1], keep = false}}", [ties], lambda x: x.amax(-1))
+    for name in "maximum", "minimum":
+        case(f"{name}_with_ties", f"{name}, which splits the gradient between ties",
+             f"{name}({{0}}, {{1}})", [ties, ties.flip(1)], getattr(torch, name))
     case("layer_norm", "layer_norm", "layer_norm({0}, {1}, {2}) {{eps = 1e-5}}", [real(2, 2, 6), real(6), real(6)],
          lambda x, w, b: F.layer_norm(x, (6,), w, b, 1e-5))
     case("rms_norm", "rms_norm", "rms_norm({0}, {1}) {{eps = 1e-6}}", [real(2, 2, 6), real(6)],

@@ -167,10 +167,21 @@ impl Tensor {
 pub fn round(dtype: DType, x: f64) -> f64 {
     match dtype {
         DType::F32 => f64::from(x as f32),
-        DType::F16 => f16::from_f64(x).to_f64(),
-        DType::BF16 => bf16::from_f64(x).to_f64(),
+        DType::F16 => f16::from_f32(to_odd(x)).to_f64(),
+        DType::BF16 => bf16::from_f32(to_odd(x)).to_f64(),
         _ => x,
     }
+}
+
+/// The neighbour of `x` among `f32` numbers whose last bit is set, unless `x` is one itself. Rounding that to a type of
+/// at most 22 bits gives what rounding `x` gives (Boldo and Melquiond, 2008); rounding twice to nearest does not.
+fn to_odd(x: f64) -> f32 {
+    let nearest = x as f32;
+    if x.is_nan() || x.is_infinite() || f64::from(nearest) == x {
+        return nearest;
+    }
+    let beyond = f64::from(nearest).abs() > x.abs();
+    f32::from_bits((nearest.to_bits() - u32::from(beyond)) | 1)
 }
 
 /// Row-major distance between neighbours along each dimension.

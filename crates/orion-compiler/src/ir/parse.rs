@@ -28,6 +28,7 @@ pub fn parse(text: &str) -> Result<Program, Diagnostics> {
         program: Program::default(),
         names: BTreeMap::new(),
         nexts: Vec::new(),
+        spans: Default::default(),
         findings,
     };
     if let Err(finding) = parser.program() {
@@ -35,11 +36,14 @@ pub fn parse(text: &str) -> Result<Program, Diagnostics> {
     }
     parser.resolve_states();
     if parser.findings.is_empty() {
+        parser.program.spans = parser.spans.into_iter().flatten().collect();
         return Ok(parser.program);
     }
     parser.findings.sort_by_key(|finding| finding.span);
     Err(Diagnostics { list: parser.findings, text: text.to_owned() })
 }
+
+const STATEMENT: &str = "`input`, `weight`, `state`, `output` or a value";
 
 type Parsed<T> = Result<T, Diagnostic>;
 
@@ -51,6 +55,8 @@ struct Parser<'a> {
     names: BTreeMap<String, ValueId>,
     /// For each state, the name of its next value and where it stands.
     nexts: Vec<(String, (usize, usize))>,
+    /// Where inputs, weights, states and outputs stand.
+    spans: [Vec<(usize, usize)>; 4],
     findings: Vec<Diagnostic>,
 }
 
@@ -86,41 +92,47 @@ impl Parser<'_> {
         let token = self.peek().clone();
         match &token.kind {
             Kind::Name(_) => self.node(),
-            Kind::Word(word) => match word.as_str() {
-                "input" => {
-                    self.next();
-                    let index = self.program.inputs.len();
-                    let parameter = self.parameter(Definition::Input(index))?;
-                    self.program.inputs.push(parameter);
-                    Ok(())
-                }
-                "weight" => {
-                    self.next();
-                    let index = self.program.weights.len();
-                    let parameter = self.parameter(Definition::Weight(index))?;
-                    self.program.weights.push(parameter);
-                    Ok(())
-                }
-                "state" => {
-                    self.next();
-                    let index = self.program.states.len();
-                    let Parameter { name, value } = self.parameter(Definition::State(index))?;
-                    self.expect(&Kind::Arrow, "`->` and the state's next value")?;
-                    let next = self.name()?;
-                    self.nexts.push(next);
-                    self.program.states.push(State { name, value, next: value });
-                    Ok(())
-                }
-                "output" => {
-                    self.next();
-                    let value = self.operand()?;
-                    let name = self.quoted()?;
-                    self.program.outputs.push(Parameter { name, value });
-                    Ok(())
-                }
-                _ => Err(expected("`input`, `weight`, `state`, `output` or a value", &token)),
-            },
-            _ => Err(expected("`input`, `weight`, `state`, `output` or a value", &token)),
+            Kind::Word(word) => {
+                let kind = self.signature(word)?;
+                self.spans[kind].push((token.span.0, self.tokens[self.at - 1].span.1));
+                Ok(())
+            }
+            _ => Err(expected(STATEMENT, &token)),
+        }
+    }
+
+    /// A statement that starts with `word`, as the index of its kind.
+    fn signature(&mut self, word: &str) -> Parsed<usize> {
+        let token = self.next();
+        match word {
+            "input" => {
+                let index = self.program.inputs.len();
+                let parameter = self.parameter(Definition::Input(index))?;
+                self.program.inputs.push(parameter);
+                Ok(0)
+            }
+            "weight" => {
+                let index = self.program.weights.len();
+                let parameter = self.parameter(Definition::Weight(index))?;
+                self.program.weights.push(parameter);
+                Ok(1)
+            }
+            "state" => {
+                let index = self.program.states.len();
+                let Parameter { name, value } = self.parameter(Definition::State(index))?;
+                self.expect(&Kind::Arrow, "`->` and the state's next value")?;
+                let next = self.name()?;
+                self.nexts.push(next);
+                self.program.states.push(State { name, value, next: value });
+                Ok(2)
+            }
+            "output" => {
+                let value = self.operand()?;
+                let name = self.quoted()?;
+                self.program.outputs.push(Parameter { name, value });
+                Ok(3)
+            }
+            _ => Err(expected(STATEMENT, &token)),
         }
     }
 

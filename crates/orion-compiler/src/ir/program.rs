@@ -94,6 +94,8 @@ pub struct Program {
     pub(crate) weights: Vec<Parameter>,
     pub(crate) states: Vec<State>,
     pub(crate) outputs: Vec<Parameter>,
+    /// Where inputs, weights, states and outputs stand in the text that was parsed; empty for others.
+    pub(crate) spans: Vec<(usize, usize)>,
 }
 
 impl Program {

@@ -34,6 +34,15 @@ impl TensorType {
         self.shape.iter().fold(1, |product: usize, &n| product.saturating_mul(n))
     }
 
+    /// Whether a backend can address the elements: as many of eight bytes fit in memory, even when a dimension of zero
+    /// is counted as one, and rows of block types are whole blocks.
+    pub fn is_addressable(&self) -> bool {
+        let most = self.shape.iter().fold(1, |product: usize, &n| product.saturating_mul(n.max(1)));
+        let row = self.shape.last().copied().unwrap_or(1);
+        most.checked_mul(8).is_some_and(|bytes| isize::try_from(bytes).is_ok())
+            && row.is_multiple_of(self.dtype.block_len())
+    }
+
     /// The same shape with another element type.
     pub fn with_dtype(&self, dtype: DType) -> Self {
         Self::new(dtype, self.shape.clone())

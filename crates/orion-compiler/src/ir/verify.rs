@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
-use super::program::{Definition, Program, ValueId};
+use super::program::{Definition, Parameter, Program, ValueId};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 
 /// Something that passed its verifier. The field is private: there is no other way to make one.
@@ -48,13 +48,14 @@ pub fn verify(program: Program) -> Result<Verified<Program>, Diagnostics> {
             Some((at, line))
         })
         .collect();
-    let header = 1 + program.inputs.len() + program.weights.len() + program.states.len();
+    let outputs = program.inputs.len() + program.weights.len() + program.states.len();
     let list = findings
         .into_iter()
         .map(|(place, diagnostic)| {
             let line = match place {
-                Place::Line(line) => line,
-                Place::Node(position) => header + position,
+                Place::Signature(index) if index < outputs => 1 + index,
+                Place::Signature(index) => 1 + index + program.order.len(),
+                Place::Node(position) => 1 + outputs + position,
             };
             let span = lines.get(line).map(|&(start, text)| {
                 let indent = text.len() - text.trim_start().len();
@@ -79,15 +80,17 @@ pub fn verify_parsed(program: Program, text: &str) -> Result<Verified<Program>, 
                 let span = program.order.get(position).and_then(|&id| program.node(id).span);
                 diagnostic.at(span)
             }
-            Place::Line(_) => diagnostic,
+            Place::Signature(index) => diagnostic.at(program.spans.get(index).copied()),
         })
         .collect();
     Err(Diagnostics { list, text: text.to_owned() })
 }
 
+const ADDRESSABLE: &str = "its rows must be whole blocks and its size addressable";
+
 enum Place {
-    /// A line of the printed text, from 0.
-    Line(usize),
+    /// An index into inputs, weights, states and outputs one after the other.
+    Signature(usize),
     /// A position in the execution order.
     Node(usize),
 }
@@ -100,13 +103,9 @@ fn check(program: &Program) -> Vec<(Place, Diagnostic)> {
         .chain(program.states.iter().map(|s| (s.name.as_str(), s.value)));
     for (index, (name, value)) in named.enumerate() {
         let ty = program.type_of(value);
-        let row = ty.shape.last().copied().unwrap_or(1);
-        let fits = ty.elements().checked_mul(8).is_some_and(|bytes| isize::try_from(bytes).is_ok());
-        if !fits || !row.is_multiple_of(ty.dtype.block_len()) {
-            let message = format!(
-                "`{name}` cannot be {ty}: its rows must be whole blocks and its size addressable"
-            );
-            findings.push((Place::Line(1 + index), Diagnostic::new("IR014", message)));
+        if !ty.is_addressable() {
+            let message = format!("`{name}` cannot be {ty}: {ADDRESSABLE}");
+            findings.push((Place::Signature(index), Diagnostic::new("IR014", message)));
         }
     }
     check_names(program, &mut findings);
@@ -115,43 +114,32 @@ fn check(program: &Program) -> Vec<(Place, Diagnostic)> {
         let (own, next) = (program.type_of(state.value), program.type_of(state.next));
         if own != next {
             let message = format!("state `{}` is {own} but its next value is {next}", state.name);
-            let line = 1 + program.inputs.len() + program.weights.len() + index;
-            findings.push((Place::Line(line), Diagnostic::new("IR012", message)));
+            let place = Place::Signature(program.inputs.len() + program.weights.len() + index);
+            findings.push((place, Diagnostic::new("IR012", message)));
         }
     }
     findings
 }
 
 fn check_names(program: &Program, findings: &mut Vec<(Place, Diagnostic)>) {
-    let kinds: [(&str, usize, Vec<&str>); 4] = [
-        ("input", 1, program.inputs.iter().map(|p| p.name.as_str()).collect()),
-        (
-            "weight",
-            1 + program.inputs.len(),
-            program.weights.iter().map(|p| p.name.as_str()).collect(),
-        ),
-        (
-            "state",
-            1 + program.inputs.len() + program.weights.len(),
-            program.states.iter().map(|p| p.name.as_str()).collect(),
-        ),
-        (
-            "output",
-            1 + program.inputs.len()
-                + program.weights.len()
-                + program.states.len()
-                + program.order.len(),
-            program.outputs.iter().map(|p| p.name.as_str()).collect(),
-        ),
+    let parameters = |list: &[Parameter]| list.iter().map(|p| p.name.clone()).collect();
+    let kinds: [(&str, Vec<String>); 4] = [
+        ("input", parameters(&program.inputs)),
+        ("weight", parameters(&program.weights)),
+        ("state", program.states.iter().map(|state| state.name.clone()).collect()),
+        ("output", parameters(&program.outputs)),
     ];
-    for (kind, first_line, names) in kinds {
+    let mut index = 0;
+    for (kind, names) in kinds {
         let mut seen = BTreeSet::new();
-        for (index, name) in names.into_iter().enumerate() {
-            if !seen.insert(name) {
+        for name in names {
+            if seen.contains(&name) {
                 let message = format!("two {kind}s are called `{name}`");
                 let finding = Diagnostic::new("IR013", message).help("give each its own name");
-                findings.push((Place::Line(first_line + index), finding));
+                findings.push((Place::Signature(index), finding));
             }
+            seen.insert(name);
+            index += 1;
         }
     }
 }
@@ -189,6 +177,9 @@ fn check_nodes(program: &Program, findings: &mut Vec<(Place, Diagnostic)>) {
                             list(&found)
                         );
                         findings.push((Place::Node(position), Diagnostic::new("IR011", message)));
+                    } else if let Some(ty) = types.iter().find(|ty| !ty.is_addressable()) {
+                        let message = format!("{} cannot give {ty}: {ADDRESSABLE}", node.op.name());
+                        findings.push((Place::Node(position), Diagnostic::new("IR014", message)));
                     }
                 }
             }
@@ -197,12 +188,14 @@ fn check_nodes(program: &Program, findings: &mut Vec<(Place, Diagnostic)>) {
             defined[output.index()] = true;
         }
     }
-    let results = program.outputs.iter().map(|output| (output.name.as_str(), output.value));
     let nexts = program.states.iter().map(|state| (state.name.as_str(), state.next));
-    for (name, value) in results.chain(nexts) {
+    let results = program.outputs.iter().map(|output| (output.name.as_str(), output.value));
+    let parameters = program.inputs.len() + program.weights.len();
+    for (index, (name, value)) in nexts.chain(results).enumerate() {
         if !is_defined(&defined, value) {
             let message = format!("the value of `{name}` is never defined");
-            findings.push((Place::Line(0), Diagnostic::new("IR010", message)));
+            let place = Place::Signature(parameters + index);
+            findings.push((place, Diagnostic::new("IR010", message)));
         }
     }
 }

@@ -22,13 +22,13 @@ impl Primitive for Minimum {
 
     fn vjp(&self, b: &Builder, forward: Forward<'_>, gradients: &[Value]) -> Vec<Option<Value>> {
         let (x, y, g) = (forward.inputs[0], forward.inputs[1], gradients[0]);
-        // Where they are equal the gradient goes to `y`, whose value was taken.
-        let first = b.less(x, y);
-        let zero = b.scalar(b.type_of(g).dtype, 0.0);
-        vec![
-            Some(elementwise::unbroadcast(b, b.select(first, g, zero), x)),
-            Some(elementwise::unbroadcast(b, b.select(first, zero, g), y)),
-        ]
+        // Where they are equal they share the gradient evenly, as in PyTorch.
+        let (first, tie) = (b.less(x, y), b.equal(x, y));
+        let (zero, half) = (b.scalar(b.type_of(g).dtype, 0.0), b.scalar(b.type_of(g).dtype, 0.5));
+        let half = b.mul(g, half);
+        let to_x = b.select(first, g, b.select(tie, half, zero));
+        let to_y = b.select(first, zero, b.select(tie, half, g));
+        vec![Some(elementwise::unbroadcast(b, to_x, x)), Some(elementwise::unbroadcast(b, to_y, y))]
     }
 
     fn flops(&self, _: &[TensorType], outputs: &[TensorType]) -> u64 {

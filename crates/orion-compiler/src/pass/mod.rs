@@ -29,6 +29,8 @@ pub const PIPELINE: &[Rule] = &[
     DROP_IDENTITY,
     // After it: what is left between two reshapes is then only reshapes.
     MERGE_RESHAPES,
+    // Again: two reshapes may have merged into one that does nothing.
+    DROP_IDENTITY,
 ];
 
 /// Why a pass could not be finished.
