@@ -6,6 +6,7 @@ mod manifest;
 mod markdown;
 mod peers;
 mod readme;
+mod reference;
 mod tidy;
 mod tree;
 
@@ -35,6 +36,11 @@ const COMMANDS: &[Command] = &[
         name: "readme",
         about: "run the README's `sh` blocks that are marked `ci`",
         run: readme::run,
+    },
+    Command {
+        name: "reference",
+        about: "write docs/reference from the code; --check only compares",
+        run: reference::run,
     },
     Command {
         name: "tidy",

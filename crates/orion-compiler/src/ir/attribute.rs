@@ -144,6 +144,10 @@ pub struct AttributeError(pub String);
 
 /// The constants of one operation, readable and writable as text.
 pub trait Attributes: Sized {
+    /// What the operation does: the documentation of its struct, a line each.
+    const ABOUT: &'static [&'static str];
+    /// Every field in declaration order, with its documentation.
+    const FIELDS: &'static [(&'static str, &'static [&'static str])];
     /// All fields in declaration order.
     fn write(&self) -> Vec<(&'static str, Attribute)>;
     /// The operation from its fields; every field must be there and no other.
@@ -188,12 +192,16 @@ pub fn refuse_unknown(
 /// Declares the struct of an operation and its attributes' text form.
 #[macro_export]
 macro_rules! attributes {
-    ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $ty:ty),* $(,)? }) => {
-        $(#[$meta])*
+    ($(#[doc = $doc:literal])* pub struct $name:ident { $($(#[doc = $field_doc:literal])* pub $field:ident: $ty:ty),* $(,)? }) => {
+        $(#[doc = $doc])*
         #[derive(Clone, Debug, PartialEq)]
-        pub struct $name { $($(#[$field_meta])* pub $field: $ty),* }
+        pub struct $name { $($(#[doc = $field_doc])* pub $field: $ty),* }
 
         impl $crate::ir::attribute::Attributes for $name {
+            const ABOUT: &'static [&'static str] = &[$($doc),*];
+            const FIELDS: &'static [(&'static str, &'static [&'static str])] =
+                &[$((stringify!($field), &[$($field_doc),*])),*];
+
             fn write(&self) -> Vec<(&'static str, $crate::ir::attribute::Attribute)> {
                 vec![$((stringify!($field), $crate::ir::attribute::AttributeValue::to_attribute(&self.$field))),*]
             }

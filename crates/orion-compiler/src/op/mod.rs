@@ -94,6 +94,10 @@ pub struct Entry {
     pub name: &'static str,
     /// Whether it is defined by other operations.
     pub composite: bool,
+    /// What it does, a line each.
+    pub about: &'static [&'static str],
+    /// Its attributes and what they mean, a line each.
+    pub attributes: &'static [(&'static str, &'static [&'static str])],
     /// Its samples.
     pub samples: fn() -> Vec<Sample>,
     read: fn(&[(String, Attribute)]) -> Result<Op, AttributeError>,
@@ -117,12 +121,16 @@ macro_rules! ops {
             $(Entry {
                 name: <$primitive as Primitive>::NAME,
                 composite: false,
+                about: <$primitive as Attributes>::ABOUT,
+                attributes: <$primitive as Attributes>::FIELDS,
                 samples: <$primitive as Primitive>::samples,
                 read: |fields| Ok(Op::$primitive(Attributes::read(fields)?)),
             },)*
             $(Entry {
                 name: <$composite as Composite>::NAME,
                 composite: true,
+                about: <$composite as Attributes>::ABOUT,
+                attributes: <$composite as Attributes>::FIELDS,
                 samples: <$composite as Composite>::samples,
                 read: |fields| Ok(Op::$composite(Attributes::read(fields)?)),
             },)*
