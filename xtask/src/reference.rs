@@ -72,7 +72,7 @@ fn help(root: &Path, path: &[String]) -> Result<String, Failure> {
         return Err(format!("orion --help: {}", String::from_utf8_lossy(&output.stderr)));
     }
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok(text.lines().map(|line| format!("{}\n", line.trim_end())).collect())
+    Ok(text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
 }
 
 /// The names that a help text lists under `Commands:`.
