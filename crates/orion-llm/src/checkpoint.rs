@@ -70,7 +70,11 @@ impl Checkpoint {
     /// Opens the model at `path`; matrices run in `dtype` where it is given, else as stored.
     pub fn open(path: &Path, dtype: Option<DType>) -> Result<Self, OpenError> {
         let file = weights::open(path)?;
-        let wrong = |error| OpenError::Config { path: path.to_owned(), error };
+        let described_in = match &file.description {
+            Description::HuggingFace { folder, .. } => folder.join("config.json"),
+            _ => path.to_owned(),
+        };
+        let wrong = |error| OpenError::Config { path: described_in.clone(), error };
         let (architecture, config, family) = describe(&file).map_err(|error| match error {
             Undescribed::Load(error) => OpenError::Load(error),
             Undescribed::Config(error) => wrong(error),
@@ -81,7 +85,11 @@ impl Checkpoint {
             let message = format!("{layers} layers, but the file holds {held} tensors");
             return Err(wrong(ConfigError::Contradiction(message)));
         }
-        let mut set = WeightSet::new(Arc::clone(&file.weights));
+        let set = WeightSet::new(Arc::clone(&file.weights));
+        let mut set = match family {
+            Family::Gguf => set.with_naming(|name| architecture.to_gguf_name(name)),
+            Family::HuggingFace | Family::Llama2c => set,
+        };
         for entry in file.weights.entries() {
             let name = match family {
                 Family::Gguf => architecture.from_gguf_name(&entry.name),

@@ -165,25 +165,29 @@ pub fn forward(
     b.output("logits", model.build(&m, tokens));
     let program = b.finish().map_err(|error| GenerateError::Build {
         origin: weights.source().origin().display().to_string(),
-        remark: unusable(weights, &error),
+        remark: remark(weights, &error),
         error,
     })?;
     Ok(verify(program)?)
 }
 
-/// Says so when the tensor that the error names is in the file, in a type that cannot be used.
-fn unusable(weights: &WeightSet, error: &BuildError) -> String {
-    let message = &error.error.0;
+/// What else there is to say of the tensor that the error names: what the file calls it, and whether it is there in a
+/// type that cannot be used.
+fn remark(weights: &WeightSet, error: &BuildError) -> String {
+    let Some(name) = error.error.0.split('`').nth(1) else { return String::new() };
+    let stored = weights.stored_name(name);
+    let alias = if stored == name { String::new() } else { format!(" (`{stored}` in the file)") };
     let mut skipped = weights.source().skipped().iter();
-    skipped.find(|tensor| message.contains(&format!("`{}`", tensor.name))).map_or_else(
-        String::new,
+    let reason = skipped.find(|tensor| tensor.name == stored || tensor.name == name).map_or_else(
+        || "; the file is incomplete, or its configuration is another model's".to_owned(),
         |tensor| {
             let stored = &tensor.stored_as;
             format!(
                 ": it is stored as {stored}, which is not supported; store it as F32, F16 or BF16"
             )
         },
-    )
+    );
+    alias + &reason
 }
 
 /// A text that a model has read, and what it expects next.

@@ -82,10 +82,10 @@ pub enum ConfigError {
         found: String,
     },
     /// A field is missing or of the wrong kind.
-    #[error("configuration: {0}")]
+    #[error("{0}; correct the configuration, or get the model again")]
     Field(#[from] serde_json::Error),
     /// Fields contradict each other or ask for something that is not there.
-    #[error("configuration: {0}")]
+    #[error("{0}; correct the configuration, or get the model again")]
     Contradiction(String),
 }
 

@@ -33,7 +33,11 @@ pub enum Arrangement {
 pub struct WeightSet {
     source: Arc<dyn WeightSource>,
     weights: BTreeMap<String, Bound>,
+    naming: Arc<Naming>,
 }
+
+/// The file's name of the weight that programs call so; `None` where it is the same.
+type Naming = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 #[derive(Clone, Debug)]
 struct Bound {
@@ -51,7 +55,23 @@ impl std::fmt::Debug for WeightSet {
 impl WeightSet {
     /// No weights yet, from this source.
     pub fn new(source: Arc<dyn WeightSource>) -> Self {
-        Self { source, weights: BTreeMap::new() }
+        Self { source, weights: BTreeMap::new(), naming: Arc::new(|_| None) }
+    }
+
+    /// The same set with what the file calls a weight, for messages about weights that are not there.
+    pub fn with_naming(
+        self,
+        naming: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Self {
+        Self { naming: Arc::new(naming), ..self }
+    }
+
+    /// What the file calls the weight that programs call `name`, or would call it.
+    pub fn stored_name(&self, name: &str) -> String {
+        match self.weights.get(name) {
+            Some(bound) => bound.entry.name.clone(),
+            None => (self.naming)(name).unwrap_or_else(|| name.to_owned()),
+        }
     }
 
     /// Binds a program's `name` to an entry of the source. Matrices run in `dtype` where it is given and the row length
