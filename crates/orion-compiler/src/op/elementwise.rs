@@ -133,3 +133,20 @@ pub(super) fn unbroadcast(b: &Builder, gradient: Value, operand: Value) -> Value
 pub(super) fn flops(outputs: &[TensorType]) -> u64 {
     outputs.iter().map(|ty| ty.elements() as u64).sum()
 }
+
+/// Gradients of an operation that gives `x` where `first` holds, and else `y`: where both are equal they share it evenly,
+/// as in PyTorch.
+pub(super) fn vjp_of_choice(
+    b: &Builder,
+    x: Value,
+    y: Value,
+    first: Value,
+    gradient: Value,
+) -> Vec<Option<Value>> {
+    let dtype = b.type_of(gradient).dtype;
+    let (tie, zero) = (b.equal(x, y), b.scalar(dtype, 0.0));
+    let half = b.mul(gradient, b.scalar(dtype, 0.5));
+    let to_x = b.select(first, gradient, b.select(tie, half, zero));
+    let to_y = b.select(first, zero, b.select(tie, half, gradient));
+    vec![Some(unbroadcast(b, to_x, x)), Some(unbroadcast(b, to_y, y))]
+}

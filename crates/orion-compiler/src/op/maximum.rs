@@ -21,14 +21,8 @@ impl Primitive for Maximum {
     }
 
     fn vjp(&self, b: &Builder, forward: Forward<'_>, gradients: &[Value]) -> Vec<Option<Value>> {
-        let (x, y, g) = (forward.inputs[0], forward.inputs[1], gradients[0]);
-        // Where they are equal they share the gradient evenly, as in PyTorch.
-        let (first, tie) = (b.less(y, x), b.equal(x, y));
-        let (zero, half) = (b.scalar(b.type_of(g).dtype, 0.0), b.scalar(b.type_of(g).dtype, 0.5));
-        let half = b.mul(g, half);
-        let to_x = b.select(first, g, b.select(tie, half, zero));
-        let to_y = b.select(first, zero, b.select(tie, half, g));
-        vec![Some(elementwise::unbroadcast(b, to_x, x)), Some(elementwise::unbroadcast(b, to_y, y))]
+        let (x, y) = (forward.inputs[0], forward.inputs[1]);
+        elementwise::vjp_of_choice(b, x, y, b.less(y, x), gradients[0])
     }
 
     fn flops(&self, _: &[TensorType], outputs: &[TensorType]) -> u64 {
