@@ -4,7 +4,7 @@ use std::{fmt::Write as _, path::Path, process::Command};
 
 use orion_compiler::{
     DType, TensorType,
-    op::{Entry, OPS, Sample},
+    op::{Entry, Kind, OPS, Sample},
 };
 
 use crate::{Failure, tree};
@@ -105,13 +105,22 @@ fn operations() -> String {
         "# Operations of the graph IR\n\n{NOTICE}\n\n\
          A *primitive* has a meaning and a gradient of its own; a *composite* is defined by other operations.\n"
     );
-    for (title, composite) in [("Primitives", false), ("Composites", true)] {
+    for (title, kind) in [("Primitives", Kind::Primitive), ("Composites", Kind::Composite)] {
         let _ = write!(page, "\n## {title}\n");
-        let mut entries: Vec<_> = OPS.iter().filter(|op| op.composite == composite).collect();
+        let mut entries: Vec<_> = OPS.iter().filter(|op| op.kind == kind).collect();
         entries.sort_by_key(|op| op.name);
         entries.into_iter().for_each(|op| page.push_str(&operation(op)));
     }
-    page
+    page.push_str(
+        "\n## Gradients\n\nThe gradients of a composite: its operands, then the gradient of its result, give the gradients of\n\
+         the operands that `of` lists. They are derived from the composite's definition.\n\n```text\n",
+    );
+    for op in OPS.iter().filter(|op| op.kind == Kind::Gradient) {
+        if let Some(sample) = (op.samples)().first() {
+            let _ = writeln!(page, "{}", usage(sample));
+        }
+    }
+    page + "```\n"
 }
 
 fn operation(op: &Entry) -> String {

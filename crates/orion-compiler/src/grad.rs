@@ -1,19 +1,22 @@
 //! Reverse-mode differentiation over the graph: backward programs are derived from forward ones, never written.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::ir::builder::{BuildError, Builder, Value};
-use crate::ir::program::{Definition, Parameter, Program, ValueId};
+use crate::ir::program::{Definition, Node, Parameter, Program, ValueId};
 use crate::ir::types::TypeError;
 use crate::op::Forward;
 use crate::pass::expand::expand_composites;
 
 /// The program with one more output `grad.<name>` for every parameter named in `with_respect_to`: the gradient of the
-/// scalar output called `output`. Composites are expanded first, so parameters must be inputs, weights or states.
+/// scalar output called `output`. Parameters must be inputs, weights or states. Composites that have a gradient operation
+/// stay; others are expanded first.
 pub fn grad(
     program: &Program,
     output: &str,
     with_respect_to: &[ValueId],
 ) -> Result<Program, BuildError> {
-    let expanded = expand_composites(program, &|_, _| false)?;
+    let expanded = expand_composites(program, &|op, _| op.gradient(Vec::new()).is_some())?;
     let moved: Vec<ValueId> = with_respect_to
         .iter()
         .map(|&value| parameter(&expanded, program.definition(value), value))
@@ -37,47 +40,79 @@ pub fn grad(
 
     let names: Vec<String> =
         with_respect_to.iter().map(|&value| parameter_name(&program, value)).collect();
-    let nodes: Vec<_> = program.nodes().map(|(_, node)| node.clone()).collect();
-    let mut gradients: Vec<Option<Value>> = vec![None; program.value_count()];
-    let needed = reaches(&program, with_respect_to);
+    let nodes: Vec<Node> = program.nodes().map(|(_, node)| node.clone()).collect();
     let seed = program.type_of(loss).clone();
     let b = Builder::extending(program);
-    gradients[loss.index()] = Some(b.fill(&seed, 1.0));
-
-    for node in nodes.iter().rev() {
-        if !node.outputs.iter().any(|value| gradients[value.index()].is_some())
-            || !node.inputs.iter().any(|value| needed[value.index()])
-        {
-            continue;
-        }
-        let scope = format!("{}.backward", node.scope);
-        b.scoped(if node.scope.is_empty() { "backward" } else { &scope }, || {
-            let inputs: Vec<Value> = node.inputs.iter().map(|&value| Value(value)).collect();
-            let outputs: Vec<Value> = node.outputs.iter().map(|&value| Value(value)).collect();
-            let results: Vec<Value> = outputs
-                .iter()
-                .map(|&value| {
-                    gradients[value.id().index()].unwrap_or_else(|| b.fill(&b.type_of(value), 0.0))
-                })
-                .collect();
-            let forward = Forward { inputs: &inputs, outputs: &outputs };
-            let operands = node.op.vjp(&b, forward, &results).unwrap_or_default();
-            for (&value, gradient) in node.inputs.iter().zip(operands) {
-                let Some(gradient) = gradient.filter(|_| needed[value.index()]) else { continue };
-                let sum = gradients[value.index()].map_or(gradient, |sum| b.add(sum, gradient));
-                gradients[value.index()] = Some(sum);
-            }
-        });
-    }
-
-    for (&value, name) in with_respect_to.iter().zip(names) {
-        let gradient =
-            gradients[value.index()].unwrap_or_else(|| b.fill(&b.type_of(Value(value)), 0.0));
+    let seed = b.fill(&seed, 1.0);
+    let roots: Vec<Value> = with_respect_to.iter().map(|&value| Value(value)).collect();
+    let gradients = backward(&b, &nodes, &[(Value(loss), seed)], &roots);
+    for ((&root, name), gradient) in roots.iter().zip(names).zip(gradients) {
+        let gradient = gradient.unwrap_or_else(|| b.fill(&b.type_of(root), 0.0));
         b.output(format!("grad.{name}"), gradient);
     }
     let mut program = b.finish()?;
     program.drop_dead_nodes();
     Ok(program)
+}
+
+/// Adds the way back through `nodes`, which are in execution order, from the gradients of some values to those of
+/// `roots`; `None` for a root that nothing depends on. Composites without a gradient operation are passed over: expand
+/// them first.
+pub(crate) fn backward(
+    b: &Builder,
+    nodes: &[Node],
+    seeds: &[(Value, Value)],
+    roots: &[Value],
+) -> Vec<Option<Value>> {
+    let needed = reaches(b, nodes, roots);
+    let mut gradients: BTreeMap<ValueId, Value> =
+        seeds.iter().map(|&(value, gradient)| (value.id(), gradient)).collect();
+    for node in nodes.iter().rev() {
+        if !node.outputs.iter().any(|value| gradients.contains_key(value))
+            || !node.inputs.iter().any(|value| needed.contains(value))
+        {
+            continue;
+        }
+        let scope = format!("{}.backward", node.scope);
+        b.scoped(if node.scope.is_empty() { "backward" } else { &scope }, || {
+            let results: Vec<Value> = (node.outputs.iter())
+                .map(|&value| {
+                    let zero = || b.fill(&b.type_of(Value(value)), 0.0);
+                    gradients.get(&value).copied().unwrap_or_else(zero)
+                })
+                .collect();
+            for (value, gradient) in of_operands(b, node, &results, &needed) {
+                let sum = gradients.get(&value).map_or(gradient, |&sum| b.add(sum, gradient));
+                gradients.insert(value, sum);
+            }
+        });
+    }
+    roots.iter().map(|root| gradients.get(&root.id()).copied()).collect()
+}
+
+/// The gradients that a node gives its needed operands.
+fn of_operands(
+    b: &Builder,
+    node: &Node,
+    gradients: &[Value],
+    needed: &BTreeSet<ValueId>,
+) -> Vec<(ValueId, Value)> {
+    let inputs: Vec<Value> = node.inputs.iter().map(|&value| Value(value)).collect();
+    let outputs: Vec<Value> = node.outputs.iter().map(|&value| Value(value)).collect();
+    if !node.op.is_composite() {
+        let forward = Forward { inputs: &inputs, outputs: &outputs };
+        let results = node.op.vjp(b, forward, gradients).unwrap_or_default();
+        let pairs = node.inputs.iter().copied().zip(results);
+        return pairs
+            .filter(|(value, _)| needed.contains(value))
+            .filter_map(|(value, gradient)| Some((value, gradient?)))
+            .collect();
+    }
+    let of: Vec<usize> =
+        (0..node.inputs.len()).filter(|&index| needed.contains(&node.inputs[index])).collect();
+    let Some(gradient) = node.op.gradient(of.clone()) else { return Vec::new() };
+    let results = b.apply(gradient, &[&inputs[..], gradients].concat());
+    of.into_iter().map(|index| node.inputs[index]).zip(results).collect()
 }
 
 /// The value of the parameter with this definition.
@@ -101,14 +136,12 @@ fn parameter_name(program: &Program, value: ValueId) -> String {
 }
 
 /// Which values depend on any of `roots` through real numbers.
-fn reaches(program: &Program, roots: &[ValueId]) -> Vec<bool> {
-    let mut reached = vec![false; program.value_count()];
-    roots.iter().for_each(|root| reached[root.index()] = true);
-    for (_, node) in program.nodes() {
-        if node.inputs.iter().any(|value| reached[value.index()]) {
-            for output in &node.outputs {
-                reached[output.index()] = program.type_of(*output).dtype.is_dense_float();
-            }
+fn reaches(b: &Builder, nodes: &[Node], roots: &[Value]) -> BTreeSet<ValueId> {
+    let mut reached: BTreeSet<ValueId> = roots.iter().map(|root| root.id()).collect();
+    for node in nodes {
+        if node.inputs.iter().any(|value| reached.contains(value)) {
+            let real = |value: &&ValueId| b.type_of(Value(**value)).dtype.is_dense_float();
+            reached.extend(node.outputs.iter().filter(real));
         }
     }
     reached

@@ -8,7 +8,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use orion_compiler::grad::grad;
 use orion_compiler::interpret::Arguments as Operands;
 use orion_compiler::ir::types::TypeError;
-use orion_compiler::op::{Entry, OPS, Sample};
+use orion_compiler::op::{Entry, Kind, OPS, Sample};
 use orion_compiler::pass::expand::expand_composites;
 use orion_compiler::{
     Builder, DType, Precision, Program, Tensor, TensorType, Value, ValueId, interpret, parse,
@@ -32,7 +32,7 @@ fn laws_of(entry: &'static Entry) -> Vec<Trial> {
         ("inferred_types_are_those_of_its_results", inferred_types_are_those_of_its_results),
         ("operands_missing_or_left_over_are_refused", operands_missing_or_left_over_are_refused),
     ];
-    if entry.composite {
+    if entry.kind != Kind::Primitive {
         laws.push(("means_its_expansion", means_its_expansion));
     }
     if samples.iter().any(has_gradient) {

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::program::{Definition, Parameter, Program, State, ValueId};
+use super::program::{Definition, Node, Parameter, Program, State, ValueId};
 use super::types::{TensorType, TypeError};
 use crate::Op;
 
@@ -168,6 +168,28 @@ impl Builder {
     /// Applies an operation that has one result.
     pub fn apply1(&self, op: impl Into<Op>, inputs: &[Value]) -> Value {
         self.apply(op, inputs).first().copied().unwrap_or(Value::INVALID)
+    }
+
+    /// Copies a program's nodes with `inputs` in the place of its inputs; gives the copies and the outputs' values. The
+    /// program has no weights and states.
+    pub(crate) fn inline(&self, program: &Program, inputs: &[Value]) -> (Vec<Node>, Vec<Value>) {
+        let mut moved = vec![Value::INVALID; program.value_count()];
+        for (parameter, &input) in program.inputs().iter().zip(inputs) {
+            moved[parameter.value.index()] = input;
+        }
+        let first = self.state.borrow().program.order.len();
+        for (_, node) in program.nodes() {
+            let operands: Vec<Value> =
+                node.inputs.iter().map(|value| moved[value.index()]).collect();
+            for (old, new) in node.outputs.iter().zip(self.apply(node.op.clone(), &operands)) {
+                moved[old.index()] = new;
+            }
+        }
+        let state = self.state.borrow();
+        let order = state.program.order.get(first..).unwrap_or_default();
+        let nodes = order.iter().map(|&id| state.program.node(id).clone()).collect();
+        let outputs = program.outputs().iter().map(|output| moved[output.value.index()]).collect();
+        (nodes, outputs)
     }
 
     /// A value's type; a scalar `f32` stands in for a value that could not be made.

@@ -1,7 +1,7 @@
 //! `attention`: scaled dot-product attention over a prefix of keys (Vaswani et al., 2017), with grouped queries
 //! (Ainslie et al., 2023).
 
-use super::{Composite, Sample};
+use super::{Composite, Gradient, GradientOf, Op, Sample};
 use crate::ir::types::TypeError;
 use crate::{Builder, DType, TensorType, Value, attributes};
 
@@ -22,6 +22,8 @@ attributes! {
 
 impl Composite for Attention {
     const NAME: &'static str = "attention";
+    const GRADIENT: Option<Gradient<Self>> =
+        Some(|op, of| Op::AttentionGradient(GradientOf { op, of }));
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[q, keys, values, position] = inputs else {

@@ -1,6 +1,6 @@
 //! `cross_entropy`: the mean loss of predicting labels.
 
-use super::{Composite, Sample};
+use super::{Composite, Gradient, Sample};
 use crate::ir::types::TypeError;
 use crate::{Builder, DType, TensorType, Value, attributes};
 
@@ -16,6 +16,7 @@ attributes! {
 
 impl Composite for CrossEntropy {
     const NAME: &'static str = "cross_entropy";
+    const GRADIENT: Option<Gradient<Self>> = None;
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[logits, labels] = inputs else {

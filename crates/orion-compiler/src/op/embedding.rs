@@ -1,6 +1,6 @@
 //! `embedding`: rows of a weight by token id.
 
-use super::{Composite, Sample};
+use super::{Composite, Gradient, GradientOf, Op, Sample};
 use crate::ir::types::TypeError;
 use crate::{Builder, DType, TensorType, Value, attributes};
 
@@ -14,6 +14,8 @@ attributes! {
 
 impl Composite for Embedding {
     const NAME: &'static str = "embedding";
+    const GRADIENT: Option<Gradient<Self>> =
+        Some(|op, of| Op::EmbeddingGradient(GradientOf { op, of }));
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[table, index] = inputs else {

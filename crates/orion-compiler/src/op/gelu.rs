@@ -1,6 +1,6 @@
 //! `gelu`: the Gaussian error linear unit (Hendrycks and Gimpel, 2016).
 
-use super::{Composite, Sample};
+use super::{Composite, Gradient, GradientOf, Op, Sample};
 use crate::{Builder, Value, attributes};
 
 attributes! {
@@ -13,6 +13,7 @@ attributes! {
 
 impl Composite for Gelu {
     const NAME: &'static str = "gelu";
+    const GRADIENT: Option<Gradient<Self>> = Some(|op, of| Op::GeluGradient(GradientOf { op, of }));
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[x] = inputs else { return b.wrong_operands(Self::NAME, "x", inputs) };

@@ -1,6 +1,6 @@
 //! `layer_norm`: layer normalisation (Ba et al., 2016).
 
-use super::{Composite, Sample};
+use super::{Composite, Gradient, GradientOf, Op, Sample};
 use crate::ir::types::TypeError;
 use crate::{Builder, Value, attributes};
 
@@ -14,6 +14,8 @@ attributes! {
 
 impl Composite for LayerNorm {
     const NAME: &'static str = "layer_norm";
+    const GRADIENT: Option<Gradient<Self>> =
+        Some(|op, of| Op::LayerNormGradient(GradientOf { op, of }));
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[x, weight, bias] = inputs else {

@@ -1,6 +1,6 @@
 //! `linear`: a dense layer.
 
-use super::{Composite, Sample};
+use super::{Composite, Gradient, GradientOf, Op, Sample};
 use crate::ir::types::TypeError;
 use crate::{Builder, DType, TensorType, Value, attributes};
 
@@ -12,6 +12,8 @@ attributes! {
 
 impl Composite for Linear {
     const NAME: &'static str = "linear";
+    const GRADIENT: Option<Gradient<Self>> =
+        Some(|op, of| Op::LinearGradient(GradientOf { op, of }));
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let (x, weight, bias) = match *inputs {

@@ -1,6 +1,6 @@
 //! `log_softmax`: the logarithm of the softmax.
 
-use super::{Composite, Sample};
+use super::{Composite, Gradient, Sample};
 use crate::{Builder, Value, attributes};
 
 attributes! {
@@ -13,6 +13,7 @@ attributes! {
 
 impl Composite for LogSoftmax {
     const NAME: &'static str = "log_softmax";
+    const GRADIENT: Option<Gradient<Self>> = None;
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[x] = inputs else { return b.wrong_operands(Self::NAME, "x", inputs) };

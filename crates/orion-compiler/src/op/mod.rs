@@ -12,8 +12,10 @@ use crate::ir::verify::verify;
 use crate::{Builder, Precision, Tensor, TensorType, Value};
 
 mod elementwise;
+mod gradient;
 mod sample;
 
+pub use gradient::GradientOf;
 pub use sample::Sample;
 
 /// What a primitive's gradient may read: the values of the forward pass.
@@ -48,8 +50,25 @@ pub trait Composite: Attributes + Clone + PartialEq + std::fmt::Debug {
     const NAME: &'static str;
     /// The definition. Mistakes are reported through [`Builder::fail`].
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value;
+    /// The operation that gives its gradients, which backends can run fused; without one, reverse mode goes through the
+    /// definition.
+    const GRADIENT: Option<Gradient<Self>>;
     /// Small valid uses, from which the law tests are made.
     fn samples() -> Vec<Sample>;
+}
+
+/// The gradient operation of a composite, for the operands of these indices.
+pub type Gradient<C> = fn(C, Vec<usize>) -> Op;
+
+/// What defines an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Itself.
+    Primitive,
+    /// Other operations.
+    Composite,
+    /// Reverse mode through a composite's definition.
+    Gradient,
 }
 
 /// One line of the list of operations.
@@ -57,8 +76,8 @@ pub trait Composite: Attributes + Clone + PartialEq + std::fmt::Debug {
 pub struct Entry {
     /// The name in text.
     pub name: &'static str,
-    /// Whether it is defined by other operations.
-    pub composite: bool,
+    /// What defines it.
+    pub kind: Kind,
     /// What it does, a line each.
     pub about: &'static [&'static str],
     /// Its attributes and what they mean, a line each.
@@ -69,23 +88,36 @@ pub struct Entry {
 }
 
 macro_rules! ops {
-    (primitive { $($primitive_module:ident::$primitive:ident,)* } composite { $($composite_module:ident::$composite:ident,)* }) => {
+    (
+        primitive { $($primitive_module:ident::$primitive:ident,)* }
+        composite { $($composite_module:ident::$composite:ident,)* }
+        gradient { $($gradient:ident($of:ident) = $gradient_name:literal,)* }
+    ) => {
         $(pub use $primitive_module::$primitive;)*
         $(pub use $composite_module::$composite;)*
 
         /// Any operation.
         #[derive(Clone, Debug, PartialEq)]
         #[expect(missing_docs, reason = "each variant's documentation is its struct's")]
-        pub enum Op { $($primitive($primitive),)* $($composite($composite),)* }
+        pub enum Op {
+            $($primitive($primitive),)*
+            $($composite($composite),)*
+            $($gradient(GradientOf<$of>),)*
+        }
 
         $(ops!(@conversions $primitive);)*
         $(ops!(@conversions $composite);)*
+        $(impl From<GradientOf<$of>> for Op {
+            fn from(op: GradientOf<$of>) -> Self {
+                Self::$gradient(op)
+            }
+        })*
 
         /// Every operation, primitives first.
         pub const OPS: &[Entry] = &[
             $(Entry {
                 name: <$primitive as Primitive>::NAME,
-                composite: false,
+                kind: Kind::Primitive,
                 about: <$primitive as Attributes>::ABOUT,
                 attributes: <$primitive as Attributes>::FIELDS,
                 samples: <$primitive as Primitive>::samples,
@@ -93,11 +125,19 @@ macro_rules! ops {
             },)*
             $(Entry {
                 name: <$composite as Composite>::NAME,
-                composite: true,
+                kind: Kind::Composite,
                 about: <$composite as Attributes>::ABOUT,
                 attributes: <$composite as Attributes>::FIELDS,
                 samples: <$composite as Composite>::samples,
                 read: |fields| Ok(Op::$composite(Attributes::read(fields)?)),
+            },)*
+            $(Entry {
+                name: $gradient_name,
+                kind: Kind::Gradient,
+                about: GradientOf::<$of>::ABOUT,
+                attributes: GradientOf::<$of>::FIELDS,
+                samples: GradientOf::<$of>::samples,
+                read: |fields| Ok(Op::$gradient(Attributes::read(fields)?)),
             },)*
         ];
 
@@ -107,6 +147,7 @@ macro_rules! ops {
                 match self {
                     $(Self::$primitive(_) => <$primitive as Primitive>::NAME,)*
                     $(Self::$composite(_) => <$composite as Composite>::NAME,)*
+                    $(Self::$gradient(_) => $gradient_name,)*
                 }
             }
 
@@ -115,6 +156,7 @@ macro_rules! ops {
                 match self {
                     $(Self::$primitive(op) => op.write(),)*
                     $(Self::$composite(op) => op.write(),)*
+                    $(Self::$gradient(op) => op.write(),)*
                 }
             }
 
@@ -122,7 +164,8 @@ macro_rules! ops {
             pub fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
                 match self {
                     $(Self::$primitive(op) => op.infer(inputs),)*
-                    $(Self::$composite(op) => infer_composite(op, inputs),)*
+                    $(Self::$composite(_) => infer_composite(self, inputs),)*
+                    $(Self::$gradient(op) => op.infer(inputs),)*
                 }
             }
 
@@ -130,15 +173,36 @@ macro_rules! ops {
             pub fn eval(&self, inputs: &[&Tensor], outputs: &[TensorType], precision: Precision) -> Vec<Tensor> {
                 match self {
                     $(Self::$primitive(op) => op.eval(inputs, outputs),)*
-                    $(Self::$composite(op) => eval_composite(op, inputs, precision),)*
+                    _ => eval_composite(self, inputs, precision),
                 }
             }
 
             /// The definition by other operations; `None` for primitives.
-            pub fn expand(&self, b: &Builder, inputs: &[Value]) -> Option<Value> {
+            pub fn expand(&self, b: &Builder, inputs: &[Value]) -> Option<Vec<Value>> {
                 match self {
                     $(Self::$primitive(_) => None,)*
-                    $(Self::$composite(op) => Some(op.expand(b, inputs)),)*
+                    $(Self::$composite(op) => Some(vec![op.expand(b, inputs)]),)*
+                    $(Self::$gradient(op) => Some(op.expand(b, inputs)),)*
+                }
+            }
+
+            /// The operation that gives a composite's gradients for the operands `of`; `None` where reverse mode has to
+            /// go through the definition, and for primitives.
+            pub fn gradient(&self, of: Vec<usize>) -> Option<Self> {
+                match self {
+                    $(Self::$composite(op) => {
+                        <$composite as Composite>::GRADIENT.map(|gradient| gradient(op.clone(), of))
+                    })*
+                    _ => None,
+                }
+            }
+
+            /// How many results it has.
+            pub fn result_count(&self) -> usize {
+                match self {
+                    Self::Split(split) => split.sizes.len(),
+                    $(Self::$gradient(op) => op.of.len(),)*
+                    _ => 1,
                 }
             }
 
@@ -146,7 +210,7 @@ macro_rules! ops {
             pub const fn is_composite(&self) -> bool {
                 match self {
                     $(Self::$primitive(_) => false,)*
-                    $(Self::$composite(_) => true,)*
+                    _ => true,
                 }
             }
 
@@ -154,7 +218,7 @@ macro_rules! ops {
             pub fn vjp(&self, b: &Builder, forward: Forward<'_>, gradients: &[Value]) -> Option<Vec<Option<Value>>> {
                 match self {
                     $(Self::$primitive(op) => Some(op.vjp(b, forward, gradients)),)*
-                    $(Self::$composite(_) => None,)*
+                    _ => None,
                 }
             }
 
@@ -162,7 +226,7 @@ macro_rules! ops {
             pub fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
                 match self {
                     $(Self::$primitive(op) => op.flops(inputs, outputs),)*
-                    $(Self::$composite(op) => flops_composite(op, inputs),)*
+                    _ => flops_composite(self, inputs),
                 }
             }
         }
@@ -293,6 +357,16 @@ ops! {
         silu::Silu,
         swiglu::Swiglu,
     }
+    gradient {
+        AttentionGradient(Attention) = "attention_gradient",
+        EmbeddingGradient(Embedding) = "embedding_gradient",
+        GeluGradient(Gelu) = "gelu_gradient",
+        LayerNormGradient(LayerNorm) = "layer_norm_gradient",
+        LinearGradient(Linear) = "linear_gradient",
+        RmsNormGradient(RmsNorm) = "rms_norm_gradient",
+        RopeGradient(Rope) = "rope_gradient",
+        SwigluGradient(Swiglu) = "swiglu_gradient",
+    }
 }
 
 impl Op {
@@ -305,14 +379,6 @@ impl Op {
         })?;
         (entry.read)(fields)
     }
-
-    /// How many results it has.
-    pub fn result_count(&self) -> usize {
-        match self {
-            Self::Split(split) => split.sizes.len(),
-            _ => 1,
-        }
-    }
 }
 
 /// The operation whose name shares the longest beginning with `name`, if it shares more than two letters.
@@ -324,28 +390,27 @@ fn nearest(name: &str) -> Option<&'static str> {
         .filter(|known| shared(known) > 2)
 }
 
-/// Builds a composite's definition as a program of its own: operands are inputs, the result is the output.
-fn expansion(op: &impl Composite, inputs: &[TensorType]) -> Result<crate::Program, TypeError> {
+/// Builds a definition as a program of its own: operands are inputs, the results are outputs.
+fn expansion(op: &Op, inputs: &[TensorType]) -> Result<crate::Program, TypeError> {
     let b = Builder::new("expansion");
     let operands: Vec<Value> = inputs
         .iter()
         .enumerate()
         .map(|(index, ty)| b.input(index.to_string(), ty.clone()))
         .collect();
-    let result = op.expand(&b, &operands);
-    b.output("result", result);
+    let results = op.expand(&b, &operands).unwrap_or_default();
+    for (index, result) in results.into_iter().enumerate() {
+        b.output(index.to_string(), result);
+    }
     b.finish().map_err(|error| TypeError(format!("{}: {}", error.op, error.error)))
 }
 
-fn infer_composite(
-    op: &impl Composite,
-    inputs: &[TensorType],
-) -> Result<Vec<TensorType>, TypeError> {
+fn infer_composite(op: &Op, inputs: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
     let program = expansion(op, inputs)?;
     Ok(program.outputs().iter().map(|output| program.type_of(output.value).clone()).collect())
 }
 
-fn eval_composite(op: &impl Composite, inputs: &[&Tensor], precision: Precision) -> Vec<Tensor> {
+fn eval_composite(op: &Op, inputs: &[&Tensor], precision: Precision) -> Vec<Tensor> {
     let types: Vec<TensorType> = inputs.iter().map(|tensor| tensor.ty().clone()).collect();
     let arguments = Arguments {
         inputs: inputs.iter().map(|&tensor| tensor.clone()).collect(),
@@ -358,7 +423,7 @@ fn eval_composite(op: &impl Composite, inputs: &[&Tensor], precision: Precision)
     }
 }
 
-fn flops_composite(op: &impl Composite, inputs: &[TensorType]) -> u64 {
+fn flops_composite(op: &Op, inputs: &[TensorType]) -> u64 {
     let Ok(program) = expansion(op, inputs) else { return 0 };
     let of = |node: &crate::Node| {
         let outputs: Vec<_> =

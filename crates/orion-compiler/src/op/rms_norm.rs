@@ -1,6 +1,6 @@
 //! `rms_norm`: root-mean-square normalisation (Zhang and Sennrich, 2019).
 
-use super::{Composite, Sample};
+use super::{Composite, Gradient, GradientOf, Op, Sample};
 use crate::ir::types::TypeError;
 use crate::{Builder, Value, attributes};
 
@@ -14,6 +14,8 @@ attributes! {
 
 impl Composite for RmsNorm {
     const NAME: &'static str = "rms_norm";
+    const GRADIENT: Option<Gradient<Self>> =
+        Some(|op, of| Op::RmsNormGradient(GradientOf { op, of }));
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[x, weight] = inputs else { return b.wrong_operands(Self::NAME, "x, weight", inputs) };

@@ -1,6 +1,6 @@
 //! `rope`: rotary positions (Su et al., 2021).
 
-use super::{Composite, Sample};
+use super::{Composite, Gradient, GradientOf, Op, Sample};
 use crate::ir::types::TypeError;
 use crate::{Builder, DType, TensorType, Value, attributes};
 
@@ -15,6 +15,7 @@ attributes! {
 
 impl Composite for Rope {
     const NAME: &'static str = "rope";
+    const GRADIENT: Option<Gradient<Self>> = Some(|op, of| Op::RopeGradient(GradientOf { op, of }));
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[x, frequencies, position] = inputs else {

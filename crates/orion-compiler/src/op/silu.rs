@@ -1,6 +1,6 @@
 //! `silu`: the sigmoid linear unit.
 
-use super::{Composite, Sample};
+use super::{Composite, Gradient, Sample};
 use crate::{Builder, Value, attributes};
 
 attributes! {
@@ -10,6 +10,7 @@ attributes! {
 
 impl Composite for Silu {
     const NAME: &'static str = "silu";
+    const GRADIENT: Option<Gradient<Self>> = None;
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[x] = inputs else { return b.wrong_operands(Self::NAME, "x", inputs) };

@@ -1,6 +1,6 @@
 //! `swiglu`: the gated linear unit of Llama (Shazeer, 2020).
 
-use super::{Composite, Sample};
+use super::{Composite, Gradient, GradientOf, Op, Sample};
 use crate::ir::types::TypeError;
 use crate::{Builder, Value, attributes};
 
@@ -11,6 +11,8 @@ attributes! {
 
 impl Composite for Swiglu {
     const NAME: &'static str = "swiglu";
+    const GRADIENT: Option<Gradient<Self>> =
+        Some(|op, of| Op::SwigluGradient(GradientOf { op, of }));
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[gate, up] = inputs else { return b.wrong_operands(Self::NAME, "gate, up", inputs) };

@@ -46,7 +46,7 @@ fn expand_once(
         b.scoped(&node.scope, || {
             let results = match unclaimed(program, node, keep).then(|| node.op.expand(&b, &inputs))
             {
-                Some(Some(result)) => vec![result],
+                Some(Some(results)) => results,
                 _ => b.apply(node.op.clone(), &inputs),
             };
             for (old, new) in node.outputs.iter().zip(results) {
