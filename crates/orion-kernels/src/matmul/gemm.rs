@@ -4,13 +4,21 @@
 //! a panel of weights into its L1 cache and runs the tile kernel down all blocks of `x`; the stretch of `x` stays in
 //! its L2 cache.
 //!
+//! The right operand is packed weights or any dense matrix ([`Panels`]); the left one rows of numbers, or with
+//! [`MatrixView`] also columns.
+//!
 //! Where the CPU multiplies bf16 fast and all weights are bf16, both operands are pairs of bf16 that travel as if they
 //! were f32: the *units* below are columns of f32 or pairs of columns of bf16. `x` is then rounded to bf16.
 
+mod operand;
 mod pack;
 mod tile;
 
 use std::ops::Range;
+
+pub use operand::MatrixView;
+
+use operand::Panels;
 
 use super::{GROUP_ROWS, PackedMatrix, Scratch};
 use crate::{
@@ -66,19 +74,33 @@ impl TileKernel {
     }
 }
 
-/// How the product is cut into blocks of `x` and panels of weights.
-struct Plan<'a> {
+/// How a product is cut into blocks of `x` and panels of the right operand.
+struct Plan {
     kernel: TileKernel,
     isa: Isa,
     m: usize,
     units: usize,
     blocks: usize,
-    matrices: &'a [&'a PackedMatrix],
 }
 
-impl Plan<'_> {
-    fn panels(&self, matrix: &PackedMatrix) -> usize {
-        matrix.groups().div_ceil(self.kernel.groups)
+/// A right operand and where its product goes.
+struct Right<'a, P> {
+    panels: &'a P,
+    out: DisjointMut<'a, f32>,
+    /// Values between the starts of two rows of `out`.
+    stride: usize,
+    /// Whether the product is added to what `out` holds.
+    accumulate: bool,
+}
+
+impl Plan {
+    fn new(isa: Isa, kernel: TileKernel, m: usize, columns: usize) -> Self {
+        let units = if kernel.pairs { columns.div_ceil(2) } else { columns };
+        Self { kernel, isa, m, units, blocks: m.div_ceil(kernel.rows) }
+    }
+
+    fn panels<P: Panels>(&self, panels: &P) -> usize {
+        panels.columns().div_ceil(self.kernel.groups * GROUP_ROWS)
     }
 
     fn block(&self, block: usize) -> Range<usize> {
@@ -91,17 +113,13 @@ impl Plan<'_> {
         start..start + block.len() * depth.len()
     }
 
-    /// The bytes of a group that hold the units `depth`.
-    fn stretch<'g>(&self, group: &'g [u8], depth: &Range<usize>) -> &'g [u8] {
-        &group[group.len() * depth.start / self.units..group.len() * depth.end / self.units]
-    }
-
     fn stretches(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let units = self.units;
         (0..units).step_by(DEPTH).map(move |start| start..(start + DEPTH).min(units))
     }
 }
 
+/// The product of rows `x` `[m, columns]` with packed matrices, as [`super::matmul`].
 pub(super) fn gemm(
     pool: &Pool,
     scratch: &mut Scratch,
@@ -113,25 +131,77 @@ pub(super) fn gemm(
     let columns = x.len() / m;
     let all_bf16 = matrices.iter().all(|matrix| matrix.format() == WeightFormat::BF16);
     let kernel = TileKernel::of(pool.isa(), all_bf16);
-    let units = if kernel.pairs { columns.div_ceil(2) } else { columns };
-    let blocks = m.div_ceil(kernel.rows);
-    let plan = Plan { kernel, isa: pool.isa(), m, units, blocks, matrices };
+    let rights: Vec<_> = matrices
+        .iter()
+        .zip(outputs)
+        .map(|(&panels, output)| Right {
+            panels,
+            out: DisjointMut::new(output),
+            stride: panels.rows(),
+            accumulate: false,
+        })
+        .collect();
+    let x = MatrixView::rows(x, m, columns);
+    run(pool, scratch, &Plan::new(pool.isa(), kernel, m, columns), &x, &rights);
+}
 
+/// `out = x · y`, or `out += x · y` when `accumulate`, in f32. The rows of `out` start `stride` values apart.
+///
+/// Called from inside a job of `pool`, it does all the work on the calling thread.
+///
+/// # Panics
+/// When the inner dimensions differ, or `out` is too short.
+pub fn product(
+    pool: &Pool,
+    scratch: &mut Scratch,
+    x: &MatrixView<'_>,
+    y: &MatrixView<'_>,
+    out: &mut [f32],
+    stride: usize,
+    accumulate: bool,
+) {
+    let (m, columns) = (x.row_count(), y.column_count());
+    assert_eq!(x.column_count(), y.row_count(), "inner dimensions");
+    if m == 0 || columns == 0 {
+        return;
+    }
+    assert!(stride >= columns && out.len() >= (m - 1) * stride + columns, "room for the product");
+    if x.column_count() == 0 {
+        if !accumulate {
+            out.chunks_mut(stride).take(m).for_each(|row| row[..columns].fill(0.0));
+        }
+        return;
+    }
+    let kernel = TileKernel::of(pool.isa(), false);
+    let right = Right { panels: y, out: DisjointMut::new(out), stride, accumulate };
+    run(pool, scratch, &Plan::new(pool.isa(), kernel, m, x.column_count()), x, &[right]);
+}
+
+fn run<P: Panels>(
+    pool: &Pool,
+    scratch: &mut Scratch,
+    plan: &Plan,
+    x: &MatrixView<'_>,
+    rights: &[Right<'_, P>],
+) {
+    let &Plan { m, units, blocks, .. } = plan;
     let packed = grow(&mut scratch.activations, m * units);
     let packed_parts = DisjointMut::new(&mut packed[..m * units]);
     pool.run(|thread| {
         let mut rounded = Vec::new();
         for block in split(blocks, pool.threads(), thread) {
             let block = plan.block(block);
-            let mut x = &x[block.start * columns..block.end * columns];
-            if kernel.pairs {
-                pack::round_pairs(x, columns, &mut rounded);
-                x = &rounded;
+            if plan.kernel.pairs {
+                x.round_pairs(&block, &mut rounded);
             }
             for depth in plan.stretches() {
                 // SAFETY: every block belongs to one thread, and its stretches do not overlap.
                 let out = unsafe { packed_parts.slice(plan.packed(&block, &depth)) };
-                pack::pack_block(x, units, &depth, out);
+                if plan.kernel.pairs {
+                    pack::pack_block(&rounded, block.len(), units, &depth, out);
+                } else {
+                    x.pack_block(&block, &depth, out);
+                }
             }
         }
     });
@@ -139,70 +209,61 @@ pub(super) fn gemm(
 
     let panel_len = DEPTH * MAX_PANEL_GROUPS * GROUP_ROWS;
     let panels = DisjointMut::new(grow(&mut scratch.panels, pool.threads() * panel_len));
-    let outputs: Vec<_> = outputs.iter_mut().map(|output| DisjointMut::new(output)).collect();
-    let tasks = matrices.iter().map(|matrix| plan.panels(matrix) * blocks).sum();
+    let tasks = rights.iter().map(|right| plan.panels(right.panels) * blocks).sum();
     pool.run(|thread| {
         // SAFETY: every thread has its own panel.
         let panel = unsafe { panels.slice(thread * panel_len..(thread + 1) * panel_len) };
         let tasks = split(tasks, pool.threads(), thread);
         for depth in plan.stretches() {
             let mut first = 0;
-            for (matrix, output) in plan.matrices.iter().zip(&outputs) {
-                let last = first + plan.panels(matrix) * blocks;
+            for right in rights {
+                let last = first + plan.panels(right.panels) * blocks;
                 let own =
                     tasks.start.clamp(first, last) - first..tasks.end.clamp(first, last) - first;
                 first = last;
-                plan.multiply(matrix, &own, &depth, packed, panel, output);
+                plan.multiply(right, &own, &depth, packed, panel);
             }
         }
     });
 }
 
-impl Plan<'_> {
-    /// Does the tasks `own` (panel-major, one per block of `x`) of one matrix for one stretch of units.
-    fn multiply(
+impl Plan {
+    /// Does the tasks `own` (panel-major, one per block of `x`) of one right operand for one stretch of units.
+    fn multiply<P: Panels>(
         &self,
-        matrix: &PackedMatrix,
+        right: &Right<'_, P>,
         own: &Range<usize>,
         depth: &Range<usize>,
         packed: &[f32],
         panel: &mut [f32],
-        output: &DisjointMut<'_, f32>,
     ) {
         let TileKernel { groups, run, .. } = self.kernel;
         let width = groups * GROUP_ROWS;
+        let columns = right.panels.columns();
         let panel = &mut panel[..depth.len() * width];
         let mut task = own.start;
         while task < own.end {
             let index = task / self.blocks;
             let end = own.end.min((index + 1) * self.blocks);
-            let first = index * groups;
-            for group in first..(first + groups).min(matrix.groups()) {
-                let panel = &mut panel[(group - first) * GROUP_ROWS..];
-                if self.kernel.pairs {
-                    pack::copy_pairs(matrix.group(group), depth, panel, width);
-                } else {
-                    matrix.widen(self.isa, group, depth.clone(), panel, width);
-                }
-            }
-            let row = first * GROUP_ROWS;
-            // While this panel is multiplied, the next one is fetched bit by bit.
-            let next = if end < own.end { first + groups..first + 2 * groups } else { 0..0 };
+            let from = index * width;
+            right.panels.fill(self, from..(from + width).min(columns), depth, panel);
             for block in 0..end - task {
-                for group in next.start..next.end.min(matrix.groups()) {
-                    let stretch = self.stretch(matrix.group(group), depth);
-                    pack::prefetch(&stretch[split(stretch.len(), end - task, block)]);
+                if end < own.end {
+                    // While this panel is multiplied, the next one is fetched bit by bit.
+                    let next = from + width..(from + 2 * width).min(columns);
+                    right.panels.prefetch(self, next, depth, (block, end - task));
                 }
                 let block = self.block(task % self.blocks + block);
                 let out = TileOutput {
-                    start: output.at(block.start * matrix.rows() + row),
-                    stride: matrix.rows(),
-                    lanes: width.min(matrix.rows() - row),
+                    start: right.out.at(block.start * right.stride + from),
+                    stride: right.stride,
+                    lanes: width.min(columns - from),
                 };
                 let x = &packed[self.packed(&block, depth)];
+                let accumulate = right.accumulate || depth.start > 0;
                 // SAFETY: the kernel was chosen by the pool's `Isa`; every task, i.e. every block of rows and panel of
                 // columns of an output, belongs to one thread.
-                unsafe { run(x, panel, block.len(), out, depth.start > 0) };
+                unsafe { run(x, panel, block.len(), out, accumulate) };
             }
             task = end;
         }

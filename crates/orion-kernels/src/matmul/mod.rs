@@ -4,6 +4,8 @@
 //! output and nothing is ever summed across lanes. One layout per format serves the streaming kernels, the blocked
 //! product and single-row reads.
 //!
+//! [`product`] multiplies any two dense matrices, as training does, through the same blocked kernels.
+//!
 //! There are two families of formats. [`dense`] ones are multiplied as f32 or bf16: streaming in [`few`], blocked in
 //! [`gemm`]. [`quantized`] ones have kernels of their own for any number of rows, since they round `x` to integers once.
 
@@ -14,6 +16,7 @@ pub(crate) mod lanes;
 mod packed;
 mod quantized;
 
+pub use gemm::{MatrixView, product};
 pub use packed::{MatrixSource, PackError, PackedMatrix};
 
 use crate::{memory::PageBuffer, pool::Pool};

@@ -218,3 +218,52 @@ fn sources_that_do_not_fit_are_refused() {
     let reordered = MatrixSource { bytes: &[0; 24], row_order: Some(&wild), ..source };
     assert_eq!(message(&reordered), "the row order names row 7 of 2");
 }
+
+#[test]
+fn products_of_views_agree_with_f64_sums_by_rows_and_by_columns() {
+    for isa in Isa::available() {
+        let pool = Pool::new(2, isa);
+        let mut scratch = Scratch::new();
+        for (m, k, n) in
+            [(1, 1, 1), (3, 5, 2), (12, 256, 32), (13, 257, 33), (40, 300, 100), (2, 0, 3)]
+        {
+            let (x, y) = (numbers(1, m * k), numbers(2, k * n));
+            let turn = |data: &[f32], rows: usize, columns: usize| -> Vec<f32> {
+                (0..rows * columns).map(|i| data[i % rows * columns + i / rows]).collect()
+            };
+            let (x_turned, y_turned) = (turn(&x, m, k), turn(&y, k, n));
+            let lefts =
+                [MatrixView::rows(&x, m, k), MatrixView::rows(&x_turned, k, m).transposed()];
+            let rights =
+                [MatrixView::rows(&y, k, n), MatrixView::rows(&y_turned, n, k).transposed()];
+            for (left, right) in
+                lefts.iter().flat_map(|left| rights.iter().map(move |right| (left, right)))
+            {
+                let (stride, before) = (n + 3, numbers(3, m * (n + 3)));
+                for accumulate in [false, true] {
+                    let mut out = before.clone();
+                    product(&pool, &mut scratch, left, right, &mut out, stride, accumulate);
+                    for i in 0..m {
+                        for j in 0..stride {
+                            let old = f64::from(before[i * stride + j]);
+                            let terms = (0..k).map(|k_| {
+                                f64::from(x[i * k + k_]) * f64::from(y[k_ * n + j.min(n - 1)])
+                            });
+                            let sum: f64 = terms.sum();
+                            let want = match (j < n, accumulate) {
+                                (false, _) => old,
+                                (true, true) => old + sum,
+                                (true, false) => sum,
+                            };
+                            let got = f64::from(out[i * stride + j]);
+                            assert!(
+                                (got - want).abs() <= 2e-5,
+                                "{isa:?} {m}x{k}x{n} at {i},{j}: {got} for {want}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -4,15 +4,20 @@ use std::ops::Range;
 
 use crate::matmul::GROUP_ROWS;
 
-/// `out[k][row] = x[row][depth.start + k]`.
-pub(super) fn pack_block(x: &[f32], units: usize, depth: &Range<usize>, out: &mut [f32]) {
-    let rows = x.len() / units;
+/// `out[k][row] = x[row][depth.start + k]`, for rows that start `stride` apart.
+pub(super) fn pack_block(
+    x: &[f32],
+    rows: usize,
+    stride: usize,
+    depth: &Range<usize>,
+    out: &mut [f32],
+) {
     // Squares of 4 × 4 become vector shuffles. The last four rows overlap the ones before when rows are no multiple of 4.
     let mut done = 0;
     while rows >= 4 && done < rows {
         let first = done.min(rows - 4);
         let four: [&[f32]; 4] =
-            std::array::from_fn(|row| &x[(first + row) * units..][depth.clone()]);
+            std::array::from_fn(|row| &x[(first + row) * stride..][depth.clone()]);
         let [a, b, c, d] = four.map(|row| row.as_chunks::<4>().0);
         let squares = a.iter().zip(b).zip(c).zip(d);
         for ((((a, b), c), d), out) in squares.zip(out.chunks_mut(4 * rows)) {
@@ -29,8 +34,9 @@ pub(super) fn pack_block(x: &[f32], units: usize, depth: &Range<usize>, out: &mu
         }
         done = first + 4;
     }
-    for (row, x) in x.chunks_exact(units).enumerate().skip(done) {
-        for (out, value) in out.chunks_exact_mut(rows).zip(&x[depth.clone()]) {
+    for row in done..rows {
+        let x = &x[row * stride..][depth.clone()];
+        for (out, value) in out.chunks_exact_mut(rows).zip(x) {
             out[row] = *value;
         }
     }
@@ -76,16 +82,16 @@ fn bf16_bits(value: f32) -> u32 {
     if value.is_nan() { bits >> 16 | 0x40 } else { rounded }
 }
 
-/// Asks for bytes that will be wanted soon.
-pub(super) fn prefetch(bytes: &[u8]) {
+/// Asks for what will be wanted soon.
+pub(super) fn prefetch<T>(data: &[T]) {
     #[cfg(target_arch = "x86_64")]
-    for line in bytes.chunks(64) {
+    for line in data.chunks((64 / size_of::<T>()).max(1)) {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
         // SAFETY: every x86-64 CPU has SSE.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = bytes;
+    let _ = data;
 }
 
 #[cfg(test)]
@@ -109,7 +115,7 @@ mod tests {
             let x: Vec<_> = (0..rows * units).map(|i| i as f32).collect();
             for depth in [0..7, 2..7, 3..4] {
                 let mut out = vec![-1.0; rows * depth.len()];
-                pack_block(&x, units, &depth, &mut out);
+                pack_block(&x, rows, units, &depth, &mut out);
                 for (i, value) in out.iter().enumerate() {
                     assert_eq!(*value, x[i % rows * units + depth.start + i / rows]);
                 }
