@@ -8,6 +8,7 @@ pub mod convert;
 pub mod elementwise;
 mod exp;
 pub mod format;
+pub mod gradient;
 pub mod isa;
 pub mod limits;
 pub mod matmul;

@@ -4,15 +4,18 @@
 /// Calls `$kernel::<FUSED>(…)`, an `#[inline(always)]` function, compiled for the instruction set of `$isa`. `FUSED`
 /// says whether a fused multiply-add is one instruction there.
 macro_rules! vectorized {
-    ($isa:expr, $kernel:ident($($argument:ident: $kind:ty),* $(,)?)) => {{
+    ($isa:expr, $kernel:ident($($argument:ident: $kind:ty),* $(,)?)) => {
+        $crate::vectorize::vectorized!($isa, $kernel($($argument: $kind),*) -> ())
+    };
+    ($isa:expr, $kernel:ident($($argument:ident: $kind:ty),* $(,)?) -> $result:ty) => {{
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")]
-        fn avx512($($argument: $kind),*) {
+        fn avx512($($argument: $kind),*) -> $result {
             $kernel::<true>($($argument),*)
         }
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma,f16c")]
-        fn avx2($($argument: $kind),*) {
+        fn avx2($($argument: $kind),*) -> $result {
             $kernel::<true>($($argument),*)
         }
         match $isa.level() {

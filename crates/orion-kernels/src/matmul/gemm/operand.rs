@@ -84,6 +84,15 @@ impl<'a> MatrixView<'a> {
         Self { data, rows, columns, stride, by_columns: false }
     }
 
+    /// The first `rows` rows.
+    ///
+    /// # Panics
+    /// When there are fewer, or the matrix is transposed.
+    pub fn first_rows(self, rows: usize) -> Self {
+        assert!(rows <= self.rows && !self.by_columns, "rows of the matrix");
+        Self { rows, ..self }
+    }
+
     /// The transposed matrix, in the same memory.
     pub fn transposed(self) -> Self {
         Self { rows: self.columns, columns: self.rows, by_columns: !self.by_columns, ..self }

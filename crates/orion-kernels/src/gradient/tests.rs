@@ -1,0 +1,238 @@
+//! Every gradient against finite differences of the forward formula in f64.
+
+use super::*;
+use crate::attention::AttentionShape;
+use crate::testing::noise;
+use crate::{Isa, Pool, Scratch};
+
+fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&x| f64::from(x)).collect()
+}
+
+/// Compares every `step`-th element of `found` with the slope of `loss` along that element of `x`.
+fn check(what: &str, found: &[f32], x: &[f32], step: usize, loss: impl Fn(&[f64]) -> f64) {
+    let x = wide(x);
+    for index in (0..x.len()).step_by(step) {
+        let at = |delta: f64| {
+            let mut moved = x.clone();
+            moved[index] += delta;
+            loss(&moved)
+        };
+        let want = (at(1e-5) - at(-1e-5)) / 2e-5;
+        let got = f64::from(found[index]);
+        assert!(
+            (got - want).abs() <= 2e-5 * want.abs().max(1.0),
+            "{what}[{index}]: {got} for {want}"
+        );
+    }
+}
+
+fn dot(a: &[f64], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, &b)| a * f64::from(b)).sum()
+}
+
+fn rms_norm(x: &[f64], weight: &[f64]) -> Vec<f64> {
+    let width = weight.len();
+    let row = |x: &[f64]| {
+        let scale = 1.0 / (x.iter().map(|x| x * x).sum::<f64>() / width as f64 + 1e-5).sqrt();
+        x.iter().zip(weight).map(|(x, w)| x * scale * w).collect::<Vec<_>>()
+    };
+    x.chunks(width).flat_map(row).collect()
+}
+
+fn layer_norm(x: &[f64], weight: &[f64], bias: &[f64]) -> Vec<f64> {
+    let width = weight.len();
+    let row = |x: &[f64]| {
+        let mean = x.iter().sum::<f64>() / width as f64;
+        let variance = x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / width as f64;
+        let scale = 1.0 / (variance + 1e-5).sqrt();
+        let pairs = weight.iter().zip(bias);
+        x.iter().zip(pairs).map(|(x, (w, b))| (x - mean) * scale * w + b).collect::<Vec<_>>()
+    };
+    x.chunks(width).flat_map(row).collect()
+}
+
+#[test]
+fn norms() {
+    for isa in Isa::available() {
+        let pool = Pool::new(2, isa);
+        for (rows, width) in [(1, 3), (5, 33), (3, 64)] {
+            let (x, dy) = (noise(rows * width, 1), noise(rows * width, 2));
+            let (weight, bias) = (noise(width, 3), noise(width, 4));
+            let (mut dx, mut dweight, mut dbias) =
+                (vec![9.0; x.len()], vec![9.0; width], vec![9.0; width]);
+            rms_norm_gradient(&pool, &mut dx, &mut dweight, &dy, &x, &weight, 1e-5);
+            check("rms dx", &dx, &x, 1, |x| dot(&rms_norm(x, &wide(&weight)), &dy));
+            check("rms dw", &dweight, &weight, 1, |w| dot(&rms_norm(&wide(&x), w), &dy));
+
+            let out = [&mut dx[..], &mut dweight, &mut dbias];
+            layer_norm_gradient(&pool, out, &dy, &x, &weight, 1e-5);
+            let (w, b) = (wide(&weight), wide(&bias));
+            check("layer dx", &dx, &x, 1, |x| dot(&layer_norm(x, &w, &b), &dy));
+            check("layer dw", &dweight, &weight, 1, |w| dot(&layer_norm(&wide(&x), w, &b), &dy));
+            check("layer db", &dbias, &bias, 1, |b| dot(&layer_norm(&wide(&x), &w, b), &dy));
+        }
+    }
+}
+
+#[test]
+fn activations() {
+    for isa in Isa::available() {
+        let pool = Pool::new(2, isa);
+        for len in [1, 37, 20_000] {
+            let step = len / 40 + 1;
+            let stretched = |seed| noise(len, seed).iter().map(|x| 5.0 * x).collect::<Vec<_>>();
+            let (gate, up, dy) = (stretched(1), stretched(2), noise(len, 3));
+            let (mut dgate, mut dup) = (vec![0.0; len], vec![0.0; len]);
+            swiglu_gradient(&pool, &mut dgate, &mut dup, &dy, &gate, &up);
+            let silu = |x: f64| x / (1.0 + (-x).exp());
+            let swiglu = |gate: &[f64], up: &[f64]| {
+                gate.iter().zip(up).map(|(&gate, up)| silu(gate) * up).collect::<Vec<_>>()
+            };
+            check("dgate", &dgate, &gate, step, |gate| dot(&swiglu(gate, &wide(&up)), &dy));
+            check("dup", &dup, &up, step, |up| dot(&swiglu(&wide(&gate), up), &dy));
+
+            let mut dx = vec![0.0; len];
+            gelu_gradient(&pool, &mut dx, &dy, &gate, false);
+            let exact = |x: &f64| 0.5 * x * (1.0 + libm::erf(x / 2.0_f64.sqrt()));
+            check("gelu", &dx, &gate, step, |x| dot(&x.iter().map(exact).collect::<Vec<_>>(), &dy));
+            gelu_gradient(&pool, &mut dx, &dy, &gate, true);
+            let tanh = |x: &f64| {
+                let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
+                0.5 * x * (1.0 + inner.tanh())
+            };
+            check("tanh", &dx, &gate, step, |x| dot(&x.iter().map(tanh).collect::<Vec<_>>(), &dy));
+        }
+    }
+}
+
+#[test]
+fn tables() {
+    for threads in [1, 3] {
+        let pool = Pool::new(threads, Isa::detect());
+        let (width, index) = (5, [2, 0, 2, -1, 7, 3]);
+        let dy = noise(index.len() * width, 1);
+        let mut table = vec![9.0; 4 * width];
+        embedding_gradient(&pool, &mut table, &dy, &index, width);
+        let mut want = vec![0.0; 4 * width];
+        for (id, dy) in [2, 0, 2].into_iter().zip(dy.chunks(width)).chain([(3, &dy[5 * width..])]) {
+            want[id * width..][..width].iter_mut().zip(dy).for_each(|(to, dy)| *to += dy);
+        }
+        assert_eq!(table, want);
+        let mut sums = vec![9.0; width];
+        add_columns(&pool, &mut sums, &dy);
+        for (column, sum) in sums.iter().enumerate() {
+            let want: f32 = dy.iter().skip(column).step_by(width).sum();
+            assert!((sum - want).abs() < 1e-6);
+        }
+    }
+}
+
+fn attention([q, keys, values]: [&[f64]; 3], shape: AttentionShape) -> Vec<f64> {
+    let AttentionShape { batch, queries, heads, kv_heads, head_dim, capacity, .. } = shape;
+    let mut out = Vec::new();
+    for (sequence, t, head) in (0..batch * queries * heads)
+        .map(|row| (row / heads / queries, row / heads % queries, row % heads))
+    {
+        let q = &q[((sequence * queries + t) * heads + head) * head_dim..][..head_dim];
+        let seen = shape.position + if shape.causal { t + 1 } else { queries };
+        let row = |index: usize| {
+            ((sequence * capacity + index) * kv_heads + head / (heads / kv_heads)) * head_dim
+        };
+        let score = |index| -> f64 {
+            let key = &keys[row(index)..][..head_dim];
+            f64::from(shape.scale) * q.iter().zip(key).map(|(q, k)| q * k).sum::<f64>()
+        };
+        let weights: Vec<f64> = (0..seen).map(|index| score(index).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        out.extend((0..head_dim).map(|i| {
+            let mixed = weights.iter().enumerate().map(|(index, w)| w * values[row(index) + i]);
+            mixed.sum::<f64>() / sum
+        }));
+    }
+    out
+}
+
+#[test]
+fn attention_over_blocks_groups_and_prefixes() {
+    let shape = |batch, queries, heads, kv_heads, capacity, position, causal| AttentionShape {
+        batch,
+        queries,
+        heads,
+        kv_heads,
+        head_dim: 6,
+        capacity,
+        position,
+        scale: 0.4,
+        causal,
+    };
+    for isa in Isa::available() {
+        for (shape, step) in [
+            (shape(1, 1, 1, 1, 1, 0, true), 1),
+            (shape(2, 3, 4, 2, 7, 2, true), 1),
+            (shape(1, 4, 2, 2, 5, 1, false), 1),
+            (shape(1, 150, 2, 1, 150, 0, true), 211),
+        ] {
+            for threads in [1, 2] {
+                let pool = Pool::new(threads, isa);
+                let read = shape.batch * shape.queries * shape.heads * shape.head_dim;
+                let stored = shape.batch * shape.capacity * shape.kv_heads * shape.head_dim;
+                let (q, dy) = (noise(read, 1), noise(read, 2));
+                let (keys, values) = (noise(stored, 3), noise(stored, 4));
+                let (mut dq, mut dk, mut dv) =
+                    (vec![9.0; read], vec![9.0; stored], vec![9.0; stored]);
+                let out = [&mut dq[..], &mut dk, &mut dv];
+                let mut scratch = AttentionScratch::default();
+                attention_gradient(&pool, &mut scratch, out, &dy, [&q, &keys, &values], shape);
+                let (wq, wk, wv) = (wide(&q), wide(&keys), wide(&values));
+                check("dq", &dq, &q, step, |q| dot(&attention([q, &wk, &wv], shape), &dy));
+                check("dk", &dk, &keys, step, |k| dot(&attention([&wq, k, &wv], shape), &dy));
+                check("dv", &dv, &values, step, |v| dot(&attention([&wq, &wk, v], shape), &dy));
+            }
+        }
+    }
+}
+
+#[test]
+fn loss_of_labels_some_of_which_are_ignored() {
+    for isa in Isa::available() {
+        let pool = Pool::new(2, isa);
+        let (width, classes, labels) = (7, 40, [3, -100, 39, 0, 40, 3]);
+        let (x, weight) = (noise(labels.len() * width, 1), noise(classes * width, 2));
+        let loss = |x: &[f64], weight: &[f64]| {
+            let row = |(x, &label): (&[f64], &i32)| {
+                let scores: Vec<f64> = weight
+                    .chunks(width)
+                    .map(|w| w.iter().zip(x).map(|(w, x)| w * x).sum())
+                    .collect();
+                let spread = scores.iter().map(|s| s.exp()).sum::<f64>().ln();
+                let chosen = usize::try_from(label).ok().and_then(|label| scores.get(label));
+                chosen.map_or(0.0, |score| spread - score)
+            };
+            x.chunks(width).zip(&labels).map(row).sum::<f64>() / 5.0
+        };
+        let (mut dx, mut dweight) = (vec![9.0; x.len()], vec![9.0; weight.len()]);
+        let gradients = LossGradients { of_loss: 2.0, x: &mut dx, weight: &mut dweight };
+        let mut scratch = Scratch::new();
+        let found = linear_cross_entropy(
+            &pool,
+            &mut scratch,
+            &x,
+            &weight,
+            &labels,
+            width,
+            -100,
+            Some(gradients),
+        );
+        let (wx, ww) = (wide(&x), wide(&weight));
+        assert!((f64::from(found) - loss(&wx, &ww)).abs() < 1e-5);
+        check("dx", &dx, &x, 1, |x| 2.0 * loss(x, &ww));
+        check("dweight", &dweight, &weight, 1, |weight| 2.0 * loss(&wx, weight));
+        let alone =
+            linear_cross_entropy(&pool, &mut scratch, &x, &weight, &labels, width, -100, None);
+        assert_eq!(alone, found);
+        let none =
+            linear_cross_entropy(&pool, &mut scratch, &x, &weight, &[-1; 6], width, -1, None);
+        assert_eq!(none, 0.0);
+    }
+}
