@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use orion_compiler::op::{OPS, Sample};
+use orion_compiler::op::{Kind, OPS, Sample};
 use orion_compiler::{Builder, DType, Program, TensorType, Value, Verified, verify};
 use orion_kernels::Isa;
 use orion_kernels::format::encode;
@@ -14,7 +14,7 @@ use orion_runtime::cpu::Cpu;
 use orion_runtime::reference::Reference;
 use orion_runtime::tolerance::{self, Tolerance};
 use orion_runtime::weights::{Arrangement, MemoryWeights, WeightSet, WeightSource, weight_format};
-use orion_runtime::{Backend, TensorView, TensorViewMut};
+use orion_runtime::{Backend, Support, TensorView, TensorViewMut};
 
 /// A program around one operation, and what it is run on.
 struct Case {
@@ -151,6 +151,20 @@ fn every_operation_gives_the_reference_result_on_every_instruction_set() {
                 }
             }
         }
+    }
+}
+
+/// Training would crawl through the interpreter: each gradient that models need has a kernel.
+#[test]
+fn gradients_have_kernels() {
+    let cpu = Cpu::new(1);
+    let gradients = OPS.iter().filter(|entry| entry.kind == Kind::Gradient);
+    for entry in gradients {
+        let is_native = |sample: &Sample| {
+            let types: Vec<TensorType> = sample.inputs.iter().map(|(ty, _)| ty.clone()).collect();
+            cpu.supports(&sample.op, &types) == Support::Native
+        };
+        assert!((entry.samples)().iter().any(is_native), "{}", entry.name);
     }
 }
 

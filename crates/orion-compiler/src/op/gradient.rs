@@ -91,31 +91,34 @@ impl<C: Composite + Into<Op>> GradientOf<C> {
             .collect()
     }
 
-    /// The composite's samples, with gradients of all real operands.
+    /// The composite's samples, with gradients of all real operands and of the first of them alone.
     pub(super) fn samples() -> Vec<Sample>
     where
         Op: From<Self>,
     {
-        let gradient = |mut sample: Sample, op: C| {
-            let types: Vec<TensorType> = sample.inputs.iter().map(|(ty, _)| ty.clone()).collect();
-            let real = |&(_, ty): &(usize, &TensorType)| ty.dtype.is_dense_float();
-            let of: Vec<_> =
-                types.iter().enumerate().filter(real).map(|(index, _)| index).collect();
-            if of.is_empty() {
-                return None;
-            }
-            let result = sample.op.infer(&types).ok()?.into_iter().next()?;
-            sample.op = Self { op, of }.into();
-            sample.inputs.push((result, -2.0..2.0));
-            Some(sample)
+        C::samples().into_iter().flat_map(|sample| Self::of_sample(&sample)).collect()
+    }
+
+    fn of_sample(sample: &Sample) -> Vec<Sample>
+    where
+        Op: From<Self>,
+    {
+        let types: Vec<TensorType> = sample.inputs.iter().map(|(ty, _)| ty.clone()).collect();
+        let fields: Vec<_> = (sample.op.attributes().into_iter())
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        let result = sample.op.infer(&types).ok().and_then(|results| results.into_iter().next());
+        let (Some(result), Ok(op)) = (result, C::read(&fields)) else { return Vec::new() };
+        let real = |&index: &usize| types[index].dtype.is_dense_float();
+        let all: Vec<usize> = (0..types.len()).filter(real).collect();
+        let mut choices = vec![all.clone()];
+        if all.len() > 1 {
+            choices.push(all[..1].to_vec());
+        }
+        let gradient = |of| Sample {
+            op: Self { op: op.clone(), of }.into(),
+            inputs: [&sample.inputs[..], &[(result.clone(), -2.0..2.0)]].concat(),
         };
-        let known = |sample: Sample| {
-            let fields: Vec<_> = (sample.op.attributes().into_iter())
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect();
-            let op = C::read(&fields).ok()?;
-            gradient(sample, op)
-        };
-        C::samples().into_iter().filter_map(known).collect()
+        choices.into_iter().filter(|of| !of.is_empty()).map(gradient).collect()
     }
 }

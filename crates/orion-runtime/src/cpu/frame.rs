@@ -4,6 +4,7 @@
 use half::f16;
 use orion_compiler::{DType, Tensor, TensorType};
 use orion_kernels::attention;
+use orion_kernels::gradient;
 use orion_kernels::matmul;
 use orion_kernels::pool::Pool;
 
@@ -45,6 +46,7 @@ impl StateBuffer {
 pub(super) struct Scratch {
     pub(super) matmul: matmul::Scratch,
     pub(super) attention: attention::Scratch,
+    pub(super) attention_gradient: gradient::AttentionScratch,
 }
 
 /// The memory of one run.

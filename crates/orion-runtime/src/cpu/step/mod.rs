@@ -6,8 +6,11 @@ mod attention;
 mod binary;
 mod cache;
 mod copy;
+mod dense;
 mod embedding;
+mod gradient;
 mod interpret;
+mod kernel;
 mod linear;
 mod norm;
 mod rope;
@@ -74,6 +77,8 @@ const STEPS: &[ClaimFn] = &[
     activation::claim,
     binary::claim,
     copy::claim,
+    dense::claim,
+    gradient::claim,
 ];
 
 /// The step for a node: a kernel's, or the interpreter's.
@@ -93,6 +98,7 @@ pub(super) fn has_kernel(op: &Op, inputs: &[TensorType]) -> bool {
                 && inputs.get(1).map(|ty| 2 * ty.elements()) == inputs.first().map(|x| x.dim(-1))
         }
         Op::Swiglu(_) => f32_at(0) && inputs.first() == inputs.get(1),
+        Op::Matmul(_) => f32_at(0) && inputs.iter().all(|ty| ty.rank() == 2),
         Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => binary::form(inputs).is_some(),
         Op::Attention(_)
         | Op::Gelu(_)
@@ -103,6 +109,6 @@ pub(super) fn has_kernel(op: &Op, inputs: &[TensorType]) -> bool {
         | Op::Silu(_)
         | Op::Slice(_)
         | Op::Split(_) => f32_at(0),
-        _ => false,
+        _ => gradient::has_kernel(op, inputs),
     }
 }

@@ -1,0 +1,80 @@
+//! Layers whose parameters are values of the program instead of weights bound to it, as in training: they change from
+//! run to run, so that nothing of them is packed ahead. Also products of any two values.
+
+use orion_compiler::{Op, TensorType};
+use orion_kernels::matmul::{MatrixView, product};
+use orion_kernels::{elementwise, norm};
+
+use super::{At, Claim, kernel};
+
+pub(super) fn claim(at: At<'_>) -> Option<Claim> {
+    let types = at.planning.types(at.node);
+    if !super::has_kernel(&at.node.op, &types) {
+        return None;
+    }
+    match &at.node.op {
+        Op::Linear(_) => linear(at, &types),
+        Op::Matmul(op) => matmul(at, &types, op.transpose_x, op.transpose_y),
+        Op::RmsNorm(op) => {
+            let eps = op.eps as f32;
+            kernel::claim(at, move |operands, _, out| {
+                let (x, weight) = (operands.reals(0), operands.reals(1));
+                norm::rms_norm(operands.pool(), out[0], x, weight, eps);
+            })
+        }
+        Op::LayerNorm(op) => {
+            let eps = op.eps as f32;
+            kernel::claim(at, move |operands, _, out| {
+                let [x, weight, bias] = [0, 1, 2].map(|index| operands.reals(index));
+                norm::layer_norm(operands.pool(), out[0], x, weight, bias, eps);
+            })
+        }
+        Op::Embedding(_) => {
+            let width = types[0].dim(-1);
+            kernel::claim(at, move |operands, _, out| {
+                let table = operands.reals(0);
+                let last = (table.len() / width.max(1)).saturating_sub(1);
+                for (index, row) in operands.ints(1).into_iter().zip(out[0].chunks_mut(width)) {
+                    // As `gather` means it: an index outside of the table reads the nearest row.
+                    let index = usize::try_from(index).unwrap_or(0).min(last);
+                    row.copy_from_slice(&table[index * width..][..width]);
+                }
+            })
+        }
+        _ => None,
+    }
+}
+
+fn linear(at: At<'_>, types: &[TensorType]) -> Option<Claim> {
+    let (columns, rows) = (types[1].dim(-1), types[1].dim(0));
+    let has_bias = types.len() > 2;
+    kernel::claim(at, move |operands, scratch, out| {
+        let (x, pool) = (operands.reals(0), operands.pool());
+        let x = MatrixView::rows(x, x.len() / columns.max(1), columns);
+        let weight = MatrixView::rows(operands.reals(1), rows, columns);
+        product(pool, &mut scratch.matmul, &x, &weight.transposed(), out[0], rows, false);
+        if has_bias {
+            elementwise::add_assign(pool, out[0], operands.reals(2));
+        }
+    })
+}
+
+/// Matrices without leading dimensions; others are the interpreter's.
+fn matmul(at: At<'_>, types: &[TensorType], turn_x: bool, turn_y: bool) -> Option<Claim> {
+    let (&[x_rows, x_columns], &[y_rows, y_columns]) =
+        (types[0].shape.as_slice(), types[1].shape.as_slice())
+    else {
+        return None;
+    };
+    let width = if turn_y { y_rows } else { y_columns };
+    kernel::claim(at, move |operands, scratch, out| {
+        let x = turned_view(operands.reals(0), x_rows, x_columns, turn_x);
+        let y = turned_view(operands.reals(1), y_rows, y_columns, turn_y);
+        product(operands.pool(), &mut scratch.matmul, &x, &y, out[0], width, false);
+    })
+}
+
+fn turned_view(data: &[f32], rows: usize, columns: usize, turn: bool) -> MatrixView<'_> {
+    let view = MatrixView::rows(data, rows, columns);
+    if turn { view.transposed() } else { view }
+}

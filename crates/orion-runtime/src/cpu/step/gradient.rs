@@ -1,0 +1,161 @@
+//! Gradients of composites.
+
+use orion_compiler::op::{
+    Attention, Embedding, Gelu, GradientOf, LayerNorm, Linear, RmsNorm, Rope, Swiglu,
+};
+use orion_compiler::{DType, Op, TensorType};
+use orion_kernels::attention::AttentionShape;
+use orion_kernels::gradient;
+use orion_kernels::matmul::{MatrixView, product};
+use orion_kernels::rope::{RopeShape, rope};
+
+use super::{At, Claim, kernel};
+
+/// Whether a kernel gives these gradients of these operands: everything in f32, and all gradients that a kernel gives at
+/// once. Others go through the definition.
+pub(super) fn has_kernel(op: &Op, inputs: &[TensorType]) -> bool {
+    let f32_at = |indices: &[usize]| {
+        indices.iter().all(|&index| inputs.get(index).is_some_and(|ty| ty.dtype == DType::F32))
+    };
+    match op {
+        Op::AttentionGradient(op) => op.of == [0, 1, 2] && f32_at(&[0, 1, 2, 4]),
+        Op::EmbeddingGradient(op) => op.of == [0] && f32_at(&[0, 2]),
+        Op::GeluGradient(_) => f32_at(&[0, 1]),
+        Op::LayerNormGradient(op) => op.of == [0, 1, 2] && f32_at(&[0, 1, 2, 3]),
+        Op::LinearGradient(_) => (0..inputs.len()).all(|index| f32_at(&[index])),
+        Op::RmsNormGradient(op) => op.of == [0, 1] && f32_at(&[0, 1, 2]),
+        Op::RopeGradient(op) => {
+            op.of == [0]
+                && f32_at(&[0, 1, 3])
+                && inputs.get(1).map(|ty| 2 * ty.elements()) == inputs.first().map(|x| x.dim(-1))
+        }
+        Op::SwigluGradient(op) => op.of == [0, 1] && f32_at(&[0, 1, 2]),
+        _ => false,
+    }
+}
+
+pub(super) fn claim(at: At<'_>) -> Option<Claim> {
+    let types = at.planning.types(at.node);
+    if !has_kernel(&at.node.op, &types) {
+        return None;
+    }
+    match &at.node.op {
+        Op::AttentionGradient(op) => attention(at, op, &types),
+        Op::EmbeddingGradient(op) => embedding(at, op, &types),
+        Op::GeluGradient(op) => gelu(at, op),
+        Op::LayerNormGradient(op) => layer_norm(at, op),
+        Op::LinearGradient(op) => linear(at, op, &types),
+        Op::RmsNormGradient(op) => rms_norm(at, op),
+        Op::RopeGradient(op) => turn_back(at, op, &types),
+        Op::SwigluGradient(op) => swiglu(at, op),
+        _ => None,
+    }
+}
+
+fn attention(at: At<'_>, op: &GradientOf<Attention>, types: &[TensorType]) -> Option<Claim> {
+    let (&[batch, queries, heads, head_dim], &[_, capacity, kv_heads, _]) =
+        (types[0].shape.as_slice(), types[1].shape.as_slice())
+    else {
+        return None;
+    };
+    let (scale, causal) = (op.op.scale as f32, op.op.causal);
+    kernel::claim(at, move |operands, scratch, out| {
+        // As the forward pass, whose queries fit.
+        let position = operands.count(3).min(capacity.saturating_sub(queries));
+        let shape = AttentionShape {
+            batch,
+            queries,
+            heads,
+            kv_heads,
+            head_dim,
+            capacity,
+            position,
+            scale,
+            causal,
+        };
+        let [dq, dkeys, dvalues] = out else { return };
+        let inputs = [0, 1, 2].map(|index| operands.reals(index));
+        let (scratch, dy) = (&mut scratch.attention_gradient, operands.reals(4));
+        let out: [&mut [f32]; 3] = [dq, dkeys, dvalues];
+        gradient::attention_gradient(operands.pool(), scratch, out, dy, inputs, shape);
+    })
+}
+
+fn embedding(at: At<'_>, _: &GradientOf<Embedding>, types: &[TensorType]) -> Option<Claim> {
+    let (rows, width) = (types[0].dim(0), types[0].dim(-1));
+    let last = i32::try_from(rows.saturating_sub(1)).unwrap_or(i32::MAX);
+    kernel::claim(at, move |operands, _, out| {
+        // As `gather` means it: an index outside of the table read the nearest row.
+        let index: Vec<i32> = operands.ints(1).into_iter().map(|id| id.clamp(0, last)).collect();
+        gradient::embedding_gradient(operands.pool(), out[0], operands.reals(2), &index, width);
+    })
+}
+
+fn gelu(at: At<'_>, op: &GradientOf<Gelu>) -> Option<Claim> {
+    let approximate = op.op.approximate;
+    kernel::claim(at, move |operands, _, out| {
+        let (x, dy) = (operands.reals(0), operands.reals(1));
+        gradient::gelu_gradient(operands.pool(), out[0], dy, x, approximate);
+    })
+}
+
+fn layer_norm(at: At<'_>, op: &GradientOf<LayerNorm>) -> Option<Claim> {
+    let eps = op.op.eps as f32;
+    kernel::claim(at, move |operands, _, out| {
+        let [dx, dweight, dbias] = out else { return };
+        let [x, weight, dy] = [0, 1, 3].map(|index| operands.reals(index));
+        let out: [&mut [f32]; 3] = [dx, dweight, dbias];
+        gradient::layer_norm_gradient(operands.pool(), out, dy, x, weight, eps);
+    })
+}
+
+fn rms_norm(at: At<'_>, op: &GradientOf<RmsNorm>) -> Option<Claim> {
+    let eps = op.op.eps as f32;
+    kernel::claim(at, move |operands, _, out| {
+        let [dx, dweight] = out else { return };
+        let [x, weight, dy] = [0, 1, 2].map(|index| operands.reals(index));
+        gradient::rms_norm_gradient(operands.pool(), dx, dweight, dy, x, weight, eps);
+    })
+}
+
+/// `dx = dy · W`, `dW = dyᵀ · x`, and the bias's gradient is the sum of the rows of `dy`.
+fn linear(at: At<'_>, op: &GradientOf<Linear>, types: &[TensorType]) -> Option<Claim> {
+    let (rows, columns) = (types[1].dim(0), types[1].dim(-1));
+    let (of, last) = (op.of.clone(), types.len() - 1);
+    kernel::claim(at, move |operands, scratch, out| {
+        let (pool, scratch) = (operands.pool(), &mut scratch.matmul);
+        let dy = operands.reals(last);
+        let dy_rows = MatrixView::rows(dy, dy.len() / rows.max(1), rows);
+        for (&index, out) in of.iter().zip(out) {
+            match index {
+                0 => {
+                    let weight = MatrixView::rows(operands.reals(1), rows, columns);
+                    product(pool, scratch, &dy_rows, &weight, out, columns, false);
+                }
+                1 => {
+                    let x = MatrixView::rows(operands.reals(0), dy_rows.row_count(), columns);
+                    product(pool, scratch, &dy_rows.transposed(), &x, out, columns, false);
+                }
+                _ => gradient::add_columns(pool, out, dy),
+            }
+        }
+    })
+}
+
+/// Turning by an angle is orthogonal: its gradient turns back.
+fn turn_back(at: At<'_>, _: &GradientOf<Rope>, types: &[TensorType]) -> Option<Claim> {
+    let &[batch, sequence, heads, head_dim] = types[0].shape.as_slice() else { return None };
+    let shape = RopeShape { batch, sequence, heads, head_dim };
+    kernel::claim(at, move |operands, _, out| {
+        let back: Vec<f32> = operands.reals(1).iter().map(|frequency| -frequency).collect();
+        rope(operands.pool(), out[0], operands.reals(3), &back, operands.count(2), shape);
+    })
+}
+
+fn swiglu(at: At<'_>, _: &GradientOf<Swiglu>) -> Option<Claim> {
+    kernel::claim(at, move |operands, _, out| {
+        let [dgate, dup] = out else { return };
+        let [gate, up, dy] = [0, 1, 2].map(|index| operands.reals(index));
+        gradient::swiglu_gradient(operands.pool(), dgate, dup, dy, gate, up);
+    })
+}

@@ -1,0 +1,85 @@
+//! A step of one kernel call on operands that lie in memory as numbers: what training's steps are.
+
+use orion_compiler::{DType, ValueId};
+use orion_kernels::pool::Pool;
+
+use super::{At, Claim, Step};
+use crate::cpu::frame::{Frame, Place, Scratch};
+
+/// The operands of a call.
+pub(super) struct Operands<'a, 'b> {
+    frame: &'a Frame<'b>,
+    places: &'a [(Place, usize)],
+}
+
+impl<'a> Operands<'a, '_> {
+    pub(super) fn pool(&self) -> &'a Pool {
+        self.frame.pool
+    }
+
+    /// Operand `index`, a real one.
+    pub(super) fn reals(&self, index: usize) -> &'a [f32] {
+        self.places.get(index).map_or(&[], |&(place, count)| self.frame.reals(place, count))
+    }
+
+    /// Operand `index`, whole numbers.
+    pub(super) fn ints(&self, index: usize) -> Vec<i32> {
+        self.places.get(index).map_or(Vec::new(), |&(place, count)| self.frame.ints(place, count))
+    }
+
+    /// Operand `index`, a whole number that counts something.
+    pub(super) fn count(&self, index: usize) -> usize {
+        let value = self.places.get(index).map_or(0, |&(place, _)| self.frame.int(place));
+        usize::try_from(value).unwrap_or(0)
+    }
+}
+
+struct Kernel<F> {
+    inputs: Vec<(Place, usize)>,
+    outputs: Vec<(Place, usize)>,
+    call: F,
+}
+
+/// A step for the node that calls `call` with its operands, working memory and results. `None` when an operand is a weight
+/// of the program, lies in half precision, or is none of f32 and i32.
+pub(super) fn claim(
+    at: At<'_>,
+    call: impl Fn(&Operands<'_, '_>, &mut Scratch, &mut [&mut [f32]]) + Send + Sync + 'static,
+) -> Option<Claim> {
+    let (planning, node) = (at.planning, at.node);
+    let sized = |value: &ValueId| (*value, planning.program.type_of(*value).elements());
+    let lies_as_numbers = |value: &ValueId| {
+        let dtype = planning.program.type_of(*value).dtype;
+        planning.weight(*value).is_none() && matches!(dtype, DType::F32 | DType::I32)
+    };
+    if !node.inputs.iter().chain(&node.outputs).all(lies_as_numbers) {
+        return None;
+    }
+    let inputs: Vec<_> = node.inputs.iter().map(sized).collect();
+    let outputs: Vec<_> = node.outputs.iter().map(sized).collect();
+    let make = Box::new(move |places: &crate::cpu::plan::Places, _: &mut _| {
+        let placed = |list: Vec<(ValueId, usize)>| {
+            list.into_iter().map(|(value, count)| (places.of(value), count)).collect()
+        };
+        let step = Kernel { inputs: placed(inputs), outputs: placed(outputs), call };
+        Ok(Box::new(step) as Box<dyn Step>)
+    });
+    Some(Claim::node(at.id, node, make))
+}
+
+impl<F: Fn(&Operands<'_, '_>, &mut Scratch, &mut [&mut [f32]]) + Send + Sync> Step for Kernel<F> {
+    fn run(&self, frame: &mut Frame<'_>) {
+        let mut buffers: Vec<Vec<f32>> =
+            self.outputs.iter().map(|&(place, _)| frame.take(place)).collect();
+        let mut scratch = std::mem::take(frame.scratch);
+        let mut outputs: Vec<&mut [f32]> = (buffers.iter_mut())
+            .zip(&self.outputs)
+            .map(|(buffer, &(_, count))| &mut buffer[..count])
+            .collect();
+        (self.call)(&Operands { frame, places: &self.inputs }, &mut scratch, &mut outputs);
+        *frame.scratch = scratch;
+        for (buffer, &(place, _)) in buffers.into_iter().zip(&self.outputs) {
+            frame.put(place, buffer);
+        }
+    }
+}
