@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use libtest_mimic::{Arguments, Failed, Trial};
 use orion_compiler::ir::verify::verify_parsed;
 use orion_compiler::pass::expand::expand_composites;
-use orion_compiler::pass::{Options, PIPELINE, Rule, run};
+use orion_compiler::pass::{Options, PIPELINE, RULES, Rule, run};
 use orion_compiler::{Diagnostics, Program, diagnostic, parse, verify};
 
 #[path = "filetests/run.rs"]
@@ -107,8 +107,10 @@ fn rewritten(text: &str, pass: &str) -> Result<String, Failed> {
     if pass == "expand-composites" {
         return Ok(verify(expand_composites(&program, &|_, _| false)?)?.to_string());
     }
-    let chosen: Vec<Rule> =
-        PIPELINE.iter().filter(|rule| pass == "all" || rule.name == pass).copied().collect();
+    let chosen: Vec<Rule> = match pass {
+        "all" => PIPELINE.to_vec(),
+        _ => RULES.iter().filter(|rule| rule.name == pass).copied().collect(),
+    };
     if chosen.is_empty() {
         return Err(format!("no pass is called `{pass}`").into());
     }

@@ -18,6 +18,7 @@ pub mod export;
 pub mod generate;
 pub mod model;
 pub mod tokenizer;
+pub mod train;
 
 pub use checkpoint::{Checkpoint, OpenError};
 pub use generate::{GenerateError, LanguageModel, LoadOptions};

@@ -174,6 +174,15 @@ impl Program {
         counts
     }
 
+    /// The same program with its weights as inputs, after the inputs it has: training gives them anew with every run.
+    pub fn with_weights_as_inputs(mut self) -> Self {
+        for weight in std::mem::take(&mut self.weights) {
+            self.values[weight.value.index()].definition = Definition::Input(self.inputs.len());
+            self.inputs.push(weight);
+        }
+        self
+    }
+
     pub(crate) fn add_value(&mut self, ty: TensorType, definition: Definition) -> ValueId {
         let id = ValueId(u32::try_from(self.values.len()).unwrap_or(u32::MAX));
         self.values.push(ValueEntry { ty, name: None, definition });

@@ -271,6 +271,7 @@ mod layer_norm;
 mod less;
 mod less_equal;
 mod linear;
+mod linear_cross_entropy;
 mod log;
 mod log_softmax;
 mod matmul;
@@ -350,6 +351,7 @@ ops! {
         gelu::Gelu,
         layer_norm::LayerNorm,
         linear::Linear,
+        linear_cross_entropy::LinearCrossEntropy,
         log_softmax::LogSoftmax,
         reduce_mean::ReduceMean,
         rms_norm::RmsNorm,
@@ -363,6 +365,7 @@ ops! {
         GeluGradient(Gelu) = "gelu_gradient",
         LayerNormGradient(LayerNorm) = "layer_norm_gradient",
         LinearGradient(Linear) = "linear_gradient",
+        LinearCrossEntropyGradient(LinearCrossEntropy) = "linear_cross_entropy_gradient",
         RmsNormGradient(RmsNorm) = "rms_norm_gradient",
         RopeGradient(Rope) = "rope_gradient",
         SwigluGradient(Swiglu) = "swiglu_gradient",

@@ -4,6 +4,7 @@
 pub mod expand;
 
 mod drop_identity;
+mod fuse_loss;
 mod merge_reshapes;
 
 use crate::diagnostic::Diagnostics;
@@ -12,6 +13,7 @@ use crate::ir::verify::{Verified, verify};
 use crate::{NodeId, Program};
 
 pub use drop_identity::DROP_IDENTITY;
+pub use fuse_loss::FUSE_LOSS;
 pub use merge_reshapes::MERGE_RESHAPES;
 
 /// A local rewrite, run at every node until nothing changes.
@@ -23,7 +25,10 @@ pub struct Rule {
     pub rewrite: fn(&Program, NodeId) -> Option<Change>,
 }
 
-/// Every rule, in the order in which they run, with the reason for the place.
+/// Every rule there is.
+pub const RULES: &[Rule] = &[DROP_IDENTITY, FUSE_LOSS, MERGE_RESHAPES];
+
+/// The rules that every program goes through, in the order in which they run, with the reason for the place.
 pub const PIPELINE: &[Rule] = &[
     // First, so that later rules do not have to look through operations that do nothing.
     DROP_IDENTITY,

@@ -1,8 +1,8 @@
-//! `slice` and `split`: parts of a tensor, copied run by run.
+//! `slice`, `split` and `concat`: parts of tensors, copied run by run.
 
 use orion_compiler::{Op, TensorType};
 
-use super::{At, Claim, Step};
+use super::{At, Claim, Step, kernel};
 use crate::cpu::frame::{Frame, Place};
 
 struct Copy {
@@ -22,6 +22,9 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     let (planning, node) = (at.planning, at.node);
     if !super::has_kernel(&node.op, &planning.types(node)) {
         return None;
+    }
+    if let Op::Concat(op) = &node.op {
+        return concat(at, op.axis);
     }
     let x = *node.inputs.first()?;
     let x_type = planning.program.type_of(x);
@@ -56,6 +59,25 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
             Ok(Box::new(Copy { x: places.of(x), elements, parts }))
         }),
     ))
+}
+
+/// Each operand is one run for every index of the axes before the joined one.
+fn concat(at: At<'_>, axis: i64) -> Option<Claim> {
+    let types = at.planning.types(at.node);
+    let rank = types.first()?.rank();
+    let axis = usize::try_from(if axis < 0 { axis + rank as i64 } else { axis }).ok()?;
+    let runs: Vec<usize> = types.iter().map(|ty| ty.shape[axis..].iter().product()).collect();
+    let whole: usize = runs.iter().sum();
+    kernel::claim(at, move |operands, _, out| {
+        for (index, row) in out[0].chunks_exact_mut(whole.max(1)).enumerate() {
+            let mut to = 0;
+            for (operand, run) in runs.iter().enumerate() {
+                let from = &operands.reals(operand)[index * run..][..*run];
+                row[to..to + run].copy_from_slice(from);
+                to += run;
+            }
+        }
+    })
 }
 
 /// Where the runs of a box that begins at `starts` and has the shape of `part` begin, and how long each is.

@@ -46,17 +46,26 @@ pub(super) fn claim(
     at: At<'_>,
     call: impl Fn(&Operands<'_, '_>, &mut Scratch, &mut [&mut [f32]]) + Send + Sync + 'static,
 ) -> Option<Claim> {
+    claim_results(at, &at.node.outputs, call)
+}
+
+/// [`claim`] for a call that also gives the results of other nodes with the same operands.
+pub(super) fn claim_results(
+    at: At<'_>,
+    results: &[ValueId],
+    call: impl Fn(&Operands<'_, '_>, &mut Scratch, &mut [&mut [f32]]) + Send + Sync + 'static,
+) -> Option<Claim> {
     let (planning, node) = (at.planning, at.node);
     let sized = |value: &ValueId| (*value, planning.program.type_of(*value).elements());
     let lies_as_numbers = |value: &ValueId| {
         let dtype = planning.program.type_of(*value).dtype;
         planning.weight(*value).is_none() && matches!(dtype, DType::F32 | DType::I32)
     };
-    if !node.inputs.iter().chain(&node.outputs).all(lies_as_numbers) {
+    if !node.inputs.iter().chain(results).all(lies_as_numbers) {
         return None;
     }
     let inputs: Vec<_> = node.inputs.iter().map(sized).collect();
-    let outputs: Vec<_> = node.outputs.iter().map(sized).collect();
+    let outputs: Vec<_> = results.iter().map(sized).collect();
     let make = Box::new(move |places: &crate::cpu::plan::Places, _: &mut _| {
         let placed = |list: Vec<(ValueId, usize)>| {
             list.into_iter().map(|(value, count)| (places.of(value), count)).collect()
@@ -64,7 +73,7 @@ pub(super) fn claim(
         let step = Kernel { inputs: placed(inputs), outputs: placed(outputs), call };
         Ok(Box::new(step) as Box<dyn Step>)
     });
-    Some(Claim::node(at.id, node, make))
+    Some(Claim { writes: results.to_vec(), ..Claim::node(at.id, node, make) })
 }
 
 impl<F: Fn(&Operands<'_, '_>, &mut Scratch, &mut [&mut [f32]]) + Send + Sync> Step for Kernel<F> {

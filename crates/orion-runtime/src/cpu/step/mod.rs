@@ -12,6 +12,7 @@ mod gradient;
 mod interpret;
 mod kernel;
 mod linear;
+mod loss;
 mod norm;
 mod rope;
 
@@ -79,6 +80,7 @@ const STEPS: &[ClaimFn] = &[
     copy::claim,
     dense::claim,
     gradient::claim,
+    loss::claim,
 ];
 
 /// The step for a node: a kernel's, or the interpreter's.
@@ -98,6 +100,7 @@ pub(super) fn has_kernel(op: &Op, inputs: &[TensorType]) -> bool {
                 && inputs.get(1).map(|ty| 2 * ty.elements()) == inputs.first().map(|x| x.dim(-1))
         }
         Op::Swiglu(_) => f32_at(0) && inputs.first() == inputs.get(1),
+        Op::Concat(_) => (0..inputs.len()).all(f32_at),
         Op::Matmul(_) => f32_at(0) && inputs.iter().all(|ty| ty.rank() == 2),
         Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => binary::form(inputs).is_some(),
         Op::Attention(_)
@@ -109,6 +112,6 @@ pub(super) fn has_kernel(op: &Op, inputs: &[TensorType]) -> bool {
         | Op::Silu(_)
         | Op::Slice(_)
         | Op::Split(_) => f32_at(0),
-        _ => gradient::has_kernel(op, inputs),
+        _ => gradient::has_kernel(op, inputs) || loss::has_kernel(op, inputs),
     }
 }
