@@ -14,6 +14,7 @@ pub mod limits;
 pub mod matmul;
 pub mod memory;
 pub mod norm;
+pub mod optimizer;
 pub mod pool;
 pub mod rope;
 pub mod softmax;

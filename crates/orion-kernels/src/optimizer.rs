@@ -1,0 +1,164 @@
+//! What an optimiser does to parameters: the global norm of gradients, and AdamW's step (Loshchilov and Hutter, 2019).
+
+use crate::Pool;
+use crate::pool::{DisjointMut, split};
+use crate::vectorize::{sum_by, vectorized};
+
+/// Elements whose squares are summed in f32 before they join the sum in f64.
+const RUN: usize = 4096;
+
+/// `Σ x²`, the same for every number of threads.
+pub fn sum_of_squares(pool: &Pool, x: &[f32]) -> f64 {
+    let mut sums = vec![0.0_f64; x.len().div_ceil(RUN)];
+    pool.for_each_part_mut(&mut sums, 64, |part, sums| {
+        for (x, sum) in x[part * 64 * RUN..].chunks(RUN).zip(sums) {
+            *sum = f64::from(vectorized!(pool.isa(), squares(x: &[f32]) -> f32));
+        }
+    });
+    sums.iter().sum()
+}
+
+#[inline(always)]
+fn squares<const FUSED: bool>(x: &[f32]) -> f32 {
+    sum_by(x, |x| x * x)
+}
+
+/// One step of AdamW.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Learning rate.
+    pub rate: f32,
+    /// Decay of the mean of gradients.
+    pub beta1: f32,
+    /// Decay of the mean of their squares.
+    pub beta2: f32,
+    /// Added to the root of the mean square.
+    pub eps: f32,
+    /// Part of a weight, times the rate, that goes with every step, apart from the gradient.
+    pub decay: f32,
+    /// Number of this step, from 1: the means start at zero and are corrected for it.
+    pub step: u64,
+    /// Factor of the gradients: below one where their norm is clipped.
+    pub scale: f32,
+}
+
+/// Moves `weights` by a step, with the means of gradients and of their squares kept in `first` and `second`.
+///
+/// # Panics
+/// When lengths differ.
+pub fn adamw(
+    pool: &Pool,
+    weights: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    gradients: &[f32],
+    options: AdamW,
+) {
+    let len = weights.len();
+    assert_eq!([first.len(), second.len(), gradients.len()], [len; 3], "operands of one length");
+    let step = i32::try_from(options.step).unwrap_or(i32::MAX);
+    let correction = |beta: f32| 1.0 - f64::from(beta).powi(step);
+    // weights -= rate · (first / c1) / (√(second / c2) + eps)
+    let root = correction(options.beta2).sqrt();
+    let constants = Constants {
+        options,
+        rate: (f64::from(options.rate) * root / correction(options.beta1)) as f32,
+        eps: (f64::from(options.eps) * root) as f32,
+        keep: 1.0 - options.rate * options.decay,
+    };
+    let [weights, first, second] = [weights, first, second].map(DisjointMut::new);
+    pool.run(|thread| {
+        let own = split(len, pool.threads(), thread);
+        // SAFETY: `split` gives every element to one thread.
+        let (weights, first, second) = unsafe {
+            (weights.slice(own.clone()), first.slice(own.clone()), second.slice(own.clone()))
+        };
+        let gradients = &gradients[own];
+        vectorized!(
+            pool.isa(),
+            update(
+                weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: &[f32], constants: Constants
+            )
+        );
+    });
+}
+
+#[derive(Clone, Copy)]
+struct Constants {
+    options: AdamW,
+    rate: f32,
+    eps: f32,
+    keep: f32,
+}
+
+#[inline(always)]
+fn update<const FUSED: bool>(
+    weights: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    gradients: &[f32],
+    constants: Constants,
+) {
+    let Constants { options: AdamW { beta1, beta2, scale, .. }, rate, eps, keep } = constants;
+    let means = first.iter_mut().zip(second);
+    for ((weight, (first, second)), &gradient) in weights.iter_mut().zip(means).zip(gradients) {
+        let gradient = gradient * scale;
+        *first = beta1 * *first + (1.0 - beta1) * gradient;
+        *second = beta2 * *second + (1.0 - beta2) * gradient * gradient;
+        *weight = *weight * keep - rate * *first / (second.sqrt() + eps);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+    use crate::testing::{assert_near, noise};
+
+    #[test]
+    fn sums_of_squares_do_not_depend_on_the_threads() {
+        for len in [0, 5, RUN, 300 * RUN + 17] {
+            let x = noise(len, 1);
+            let want: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
+            let found = [1, 2, 3].map(|n| sum_of_squares(&Pool::new(n, Isa::detect()), &x));
+            assert!((found[0] - want).abs() <= 1e-6 * want, "{} for {want}", found[0]);
+            assert!(found.iter().all(|sum| sum.to_bits() == found[0].to_bits()));
+        }
+    }
+
+    #[test]
+    fn three_steps_are_those_of_the_formula_in_f64() {
+        for isa in Isa::available() {
+            let pool = Pool::new(2, isa);
+            let len = 1003;
+            let mut weights = noise(len, 1);
+            let (mut first, mut second) = (vec![0.0; len], vec![0.0; len]);
+            let mut want: Vec<[f64; 3]> =
+                weights.iter().map(|&w| [f64::from(w), 0.0, 0.0]).collect();
+            for step in 1..=3 {
+                let gradients = noise(len, 10 + step);
+                let options = AdamW {
+                    rate: 0.01,
+                    beta1: 0.9,
+                    beta2: 0.95,
+                    eps: 1e-8,
+                    decay: 0.1,
+                    step,
+                    scale: 0.5,
+                };
+                adamw(&pool, &mut weights, &mut first, &mut second, &gradients, options);
+                for ([w, m, v], g) in want.iter_mut().zip(gradients) {
+                    let g = 0.5 * f64::from(g);
+                    (*m, *v) = (0.9 * *m + 0.1 * g, 0.95 * *v + 0.05 * g * g);
+                    let power = i32::try_from(step).expect("a small number");
+                    let (m, v) =
+                        (*m / (1.0 - 0.9_f64.powi(power)), *v / (1.0 - 0.95_f64.powi(power)));
+                    *w -= 0.01 * 0.1 * *w + 0.01 * m / (v.sqrt() + 1e-8);
+                }
+            }
+            for (&found, [want, ..]) in weights.iter().zip(want) {
+                assert_near(found, want, 1e-6, isa.name());
+            }
+        }
+    }
+}
