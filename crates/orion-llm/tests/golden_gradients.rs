@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use orion_compiler::DType;
 use orion_llm::Checkpoint;
-use orion_llm::train::TrainingProgram;
 use orion_llm::train::graph::IGNORE;
+use orion_llm::train::{Batch, OptimizerOptions, Schedule, Trainer, TrainingProgram};
 use orion_runtime::cpu::Cpu;
 use orion_runtime::reference::Reference;
 use orion_runtime::{Backend, TensorView, TensorViewMut};
@@ -20,34 +20,44 @@ fn folder(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(model)
 }
 
-/// The loss, and each parameter's gradient under the model's own name.
-fn loss_and_gradients(model: &str, backend: &dyn Backend) -> (f32, Vec<(String, Vec<f32>)>) {
-    let bytes = std::fs::read(folder(model).join("golden.safetensors")).unwrap();
-    let golden = SafeTensors::deserialize(&bytes).unwrap();
+/// A tiny model's training program, its initial parameters and the batch that PyTorch was given.
+struct Case {
+    checkpoint: Checkpoint,
+    training: TrainingProgram,
+    values: Vec<Vec<f32>>,
+    tokens: Vec<i32>,
+    labels: Vec<i32>,
+}
+
+fn case(model: &str, golden: &SafeTensors<'_>) -> Case {
     let ids = golden.tensor("input_ids").unwrap();
     let &[batch, length] = ids.shape() else { panic!("ids have two dimensions") };
     let tokens: Vec<i32> =
         ids.data().as_chunks::<8>().0.iter().map(|&x| i64::from_le_bytes(x) as i32).collect();
-    let labels: Vec<i32> =
-        tokens.chunks(length).flat_map(|row| row[1..].iter().copied().chain([IGNORE])).collect();
-
+    let next = |row: &[i32]| row[1..].iter().copied().chain([IGNORE]).collect::<Vec<_>>();
+    let labels = tokens.chunks(length).flat_map(next).collect();
     let checkpoint = Checkpoint::open(&folder(model), Some(DType::F32)).unwrap();
     let types = |name: &str| checkpoint.weights.type_of(name).cloned();
     let training = TrainingProgram::new(&*checkpoint.model, &types, batch, length).unwrap();
-    let executable = backend.load(Arc::clone(&checkpoint.weights)).unwrap();
-    let id = executable.add(&training.program).unwrap();
-    let weights: Vec<Vec<f32>> = (training.parameters.iter())
+    let values = (training.parameters.iter())
         .map(|(name, ty)| checkpoint.weights.read(name, ty).unwrap())
         .collect();
-    let mut inputs = vec![TensorView::I32(&tokens), TensorView::I32(&labels)];
-    inputs.extend(weights.iter().map(|weight| TensorView::F32(weight)));
+    Case { checkpoint, training, values, tokens, labels }
+}
+
+/// The loss, and each parameter's gradient under the model's own name.
+fn loss_and_gradients(case: &Case, backend: &dyn Backend) -> (f32, Vec<(String, Vec<f32>)>) {
+    let executable = backend.load(Arc::clone(&case.checkpoint.weights)).unwrap();
+    let id = executable.add(&case.training.program).unwrap();
+    let mut inputs = vec![TensorView::I32(&case.tokens), TensorView::I32(&case.labels)];
+    inputs.extend(case.values.iter().map(|values| TensorView::F32(values)));
     let mut loss = [0.0];
-    let mut gradients: Vec<Vec<f32>> = weights.iter().map(|w| vec![0.0; w.len()]).collect();
+    let mut gradients: Vec<Vec<f32>> = case.values.iter().map(|w| vec![0.0; w.len()]).collect();
     let mut outputs = vec![TensorViewMut::F32(&mut loss)];
     outputs.extend(gradients.iter_mut().map(|gradient| TensorViewMut::F32(gradient)));
     executable.session().run(id, &inputs, &mut outputs).unwrap();
     drop(outputs);
-    let names = training.parameters.into_iter().map(|(name, _)| name);
+    let names = case.training.parameters.iter().map(|(name, _)| name.clone());
     (loss[0], names.zip(gradients).collect())
 }
 
@@ -55,14 +65,15 @@ fn loss_and_gradients(model: &str, backend: &dyn Backend) -> (f32, Vec<(String, 
 fn check(model: &str, backend: &dyn Backend) {
     let bytes = std::fs::read(folder(model).join("golden.safetensors")).unwrap();
     let golden = SafeTensors::deserialize(&bytes).unwrap();
-    let (loss, gradients) = loss_and_gradients(model, backend);
+    let case = case(model, &golden);
+    let (loss, gradients) = loss_and_gradients(&case, backend);
     let expected = golden.tensor("loss").unwrap();
     let expected = f32::from_le_bytes(expected.data().try_into().unwrap());
     assert!((loss - expected).abs() < 2e-6 * expected, "{model}: loss {loss} for {expected}");
     let wanted = golden.names().iter().filter(|name| name.starts_with("grad.")).count();
     assert_eq!(gradients.len(), wanted, "{model}: a gradient for every parameter");
 
-    let checkpoint = Checkpoint::open(&folder(model), None).unwrap();
+    let checkpoint = &case.checkpoint;
     for (name, found) in gradients {
         let stored = checkpoint.weights.stored_name(&name);
         let tensor = golden.tensor(&format!("grad.{stored}")).unwrap();
@@ -103,6 +114,33 @@ fn the_cpu_gives_the_gradients_of_pytorch() {
     for model in MODELS {
         for threads in [1, 2] {
             check(model, &Cpu::new(threads));
+        }
+    }
+}
+
+/// Ten steps of AdamW on one batch, as in the generator of the goldens.
+#[test]
+fn ten_losses_are_those_of_pytorch() {
+    for model in MODELS {
+        let bytes = std::fs::read(folder(model).join("golden.safetensors")).unwrap();
+        let golden = SafeTensors::deserialize(&bytes).unwrap();
+        let losses = golden.tensor("losses").unwrap();
+        let losses = losses.data().as_chunks::<4>().0.iter().map(|&x| f32::from_le_bytes(x));
+        let Case { checkpoint, training, values, tokens, labels } = case(model, &golden);
+        let options =
+            OptimizerOptions { clip: 0.0, ..OptimizerOptions::new(Schedule::constant(1e-3)) };
+        let weights = Arc::clone(&checkpoint.weights);
+        let cpu = Cpu::new(2);
+        let mut trainer = Trainer::new(training, values, weights, &cpu, 2, options).unwrap();
+        for (step, expected) in losses.enumerate() {
+            let batch = Batch { tokens: &tokens, labels: &labels };
+            // The same batch twice is the same mean.
+            let batches = if step % 2 == 0 { vec![batch] } else { vec![batch, batch] };
+            let found = trainer.step(&batches).unwrap().loss;
+            assert!(
+                (found - expected).abs() <= 2e-5 * expected,
+                "{model}: loss {found} for {expected} at step {step}"
+            );
         }
     }
 }

@@ -1,5 +1,9 @@
-//! Training: programs that give a model's loss and gradients, for any backend.
+//! Training: the program of a step, derived from the model's forward definition, and the body of the loop around it.
 
 pub mod graph;
+pub mod schedule;
+pub mod trainer;
 
 pub use graph::TrainingProgram;
+pub use schedule::{Decay, Schedule};
+pub use trainer::{Batch, OptimizerOptions, Parameter, StepReport, TrainError, Trainer};
