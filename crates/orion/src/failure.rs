@@ -62,5 +62,8 @@ failed_from!(
     orion_llm::OpenError,
     orion_llm::GenerateError,
     orion_llm::tokenizer::TokenizerError,
+    orion_llm::train::TrainError,
+    orion_llm::train::graph::GraphError,
+    orion_runtime::CompileError,
     orion_runtime::weights::LoadError
 );

@@ -1,10 +1,14 @@
-//! `orion bench`: how fast this machine runs a model.
+//! `orion bench`: how fast this machine runs and trains a model.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
+use orion_compiler::DType;
 use orion_kernels::memory::peak_resident_bytes;
 use orion_llm::Checkpoint;
+use orion_llm::train::{Batch, OptimizerOptions, Schedule, Trainer, TrainingProgram};
+use orion_runtime::cpu::Cpu;
 use serde_json::json;
 
 use super::model::ModelOptions;
@@ -22,12 +26,15 @@ pub(crate) struct Bench {
 enum What {
     /// Reading a prompt and writing tokens. Needs no tokenizer.
     Inference(Inference),
+    /// Whole training steps on random tokens: forward, backward, AdamW. Needs no tokenizer, and changes no file
+    Training(Training),
 }
 
 impl Bench {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self.what {
             What::Inference(inference) => inference.run(),
+            What::Training(training) => training.run(),
         }
     }
 }
@@ -100,6 +107,75 @@ impl Inference {
              start to first token {:.0} ms\npeak memory          {}",
             self.prompt_tokens,
             first_token.as_secs_f64() * 1e3,
+            peak_resident_bytes().map_or_else(|| "unknown".to_owned(), output::bytes),
+        ))
+    }
+}
+
+#[derive(Debug, Args)]
+struct Training {
+    /// Model whose shape is trained: a GGUF, safetensors or llama2.c file, or a Hugging Face folder
+    #[arg(short, long, value_name = "PATH")]
+    model: std::path::PathBuf,
+    /// Threads; 0 takes all cores
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    threads: usize,
+    /// Sequences of a batch
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch: u32,
+    /// Tokens of a sequence
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65536))]
+    length: u32,
+    /// Steps that are timed, after one that is not; the median is reported
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    steps: u32,
+    /// Write one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Training {
+    fn run(self) -> Result<(), Failure> {
+        let (batch, length) = (self.batch as usize, self.length as usize);
+        let cpu = Cpu::new(self.threads);
+        let threads = cpu.threads();
+        let checkpoint = Checkpoint::open(&self.model, Some(DType::F32))?;
+        let vocabulary = checkpoint.model.dimensions().vocabulary.max(1);
+        let types = |name: &str| checkpoint.weights.type_of(name).cloned();
+        let training = TrainingProgram::new(&*checkpoint.model, &types, batch, length)?;
+        let values = (training.parameters.iter())
+            .map(|(name, ty)| checkpoint.weights.read(name, ty))
+            .collect::<Result<Vec<_>, _>>()?;
+        let weights = Arc::clone(&checkpoint.weights);
+        let options = OptimizerOptions::new(Schedule::constant(1e-5));
+        let mut trainer = Trainer::new(training, values, weights, &cpu, threads, options)?;
+        let tokens: Vec<i32> =
+            (0..batch * length).map(|at| ((at * 7919 + 1) % vocabulary) as i32).collect();
+        let labels: Vec<i32> = tokens[1..].iter().copied().chain([1]).collect();
+        let (mut times, mut loss) = (Vec::new(), 0.0);
+        for step in 0..=self.steps {
+            let start = Instant::now();
+            loss = trainer.step(&[Batch { tokens: &tokens, labels: &labels }])?.loss;
+            if step > 0 {
+                times.push(start.elapsed());
+            }
+        }
+        times.sort_unstable();
+        let time = times[times.len() / 2].as_secs_f64();
+        let rate = (batch * length) as f64 / time;
+        if self.json {
+            let report = json!({
+                "step_ms": time * 1e3,
+                "tokens_per_second": rate,
+                "loss": loss,
+                "peak_resident_bytes": peak_resident_bytes(),
+            });
+            return output::write_line(&report.to_string());
+        }
+        output::write_line(&format!(
+            "step of {batch} x {length} tokens   {:.0} ms\ntokens per second   {rate:.0}\n\
+             peak memory         {}",
+            time * 1e3,
             peak_resident_bytes().map_or_else(|| "unknown".to_owned(), output::bytes),
         ))
     }

@@ -33,7 +33,7 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
 }
 
 /// The node that wants the gradients of this loss, for a constant gradient of the loss.
-fn gradient_of<'a>(at: At<'a>) -> Option<(NodeId, &'a Node, f32)> {
+fn gradient_of(at: At<'_>) -> Option<(NodeId, &Node, f32)> {
     let (program, own) = (at.planning.program, &at.node.inputs);
     at.planning.open_from(at.position).find_map(|(id, node)| {
         let Op::LinearCrossEntropyGradient(op) = &node.op else { return None };
