@@ -203,6 +203,11 @@ fn gguf_config(
     }
     let tied = file.weights.find("output.weight").is_none();
     config.insert("tie_word_embeddings".to_owned(), json!(tied));
+    for (field, tensor) in
+        [("attention_bias", "blk.0.attn_q.bias"), ("mlp_bias", "blk.0.ffn_gate.bias")]
+    {
+        config.insert(field.to_owned(), json!(file.weights.find(tensor).is_some()));
+    }
 
     let scaling: Option<&str> = metadata.get(&format!("{prefix}.rope.scaling.type"))?;
     if let Some(kind) = scaling.filter(|kind| *kind != "none") {
