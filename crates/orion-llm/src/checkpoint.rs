@@ -8,6 +8,7 @@ use orion_compiler::DType;
 use orion_runtime::weights::{self, Description, LoadError, ModelFile, WeightSet, gguf};
 use serde_json::{Map, Value as Json, json};
 
+use crate::export::ROPE_FACTORS;
 use crate::model::{self, Architecture, ConfigError, Family, Model};
 use crate::tokenizer::{GgufVocabulary, Tokenizer, TokenizerError};
 
@@ -214,8 +215,8 @@ fn gguf_config(
         let factor: Option<f32> = metadata.get(&format!("{prefix}.rope.scaling.factor"))?;
         config.insert("rope_scaling".to_owned(), json!({ "rope_type": kind, "factor": factor }));
     }
-    if file.weights.find("rope_freqs.weight").is_some() {
-        let factors = weights::read_f32(&*file.weights, "rope_freqs.weight")?;
+    if file.weights.find(ROPE_FACTORS).is_some() {
+        let factors = weights::read_f32(&*file.weights, ROPE_FACTORS)?;
         config.insert("rope_frequency_factors".to_owned(), json!(factors));
     }
     Ok(config)
