@@ -9,17 +9,41 @@ use serde_json::Value as Json;
 use crate::block::{GgufRopeScaling, RopeParameters};
 use crate::checkpoint::Checkpoint;
 use crate::model::{ConfigError, Family};
+use crate::tokenizer::GgufVocabulary;
 
 /// The tensor with what each pair's rotary frequency is divided by.
 pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
 
-/// How `checkpoint` is written as GGUF. A GGUF input keeps its keys; other inputs get those of their configuration and
-/// no vocabulary, so that their tokenizer stays a file of its own.
+/// Where the vocabulary of a GGUF file comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum VocabularySource<'v> {
+    /// The input; one that is not GGUF has none in itself.
+    Input,
+    /// A tokenizer.
+    Tokenizer(&'v GgufVocabulary),
+    /// Nowhere: the tokenizer stays a file of its own.
+    None,
+}
+
+/// How `checkpoint` is written as GGUF. A GGUF input keeps its keys; other inputs get those of their configuration.
 ///
 /// # Errors
 /// When the configuration asks for something that has no place in GGUF.
-pub fn gguf_naming(checkpoint: &Checkpoint) -> Result<GgufNaming, ConfigError> {
-    GgufNaming::carried_over(&checkpoint.file).map_or_else(|| from_config(checkpoint), Ok)
+pub fn gguf_naming(
+    checkpoint: &Checkpoint,
+    vocabulary: VocabularySource<'_>,
+) -> Result<GgufNaming, ConfigError> {
+    let carried_over = GgufNaming::carried_over(&checkpoint.file);
+    let keeps_vocabulary = carried_over.is_some();
+    let mut naming = carried_over.map_or_else(|| from_config(checkpoint), Ok)?;
+    match vocabulary {
+        VocabularySource::Tokenizer(vocabulary) => vocabulary.write_to(&mut naming.metadata),
+        VocabularySource::Input if keeps_vocabulary => {}
+        VocabularySource::Input | VocabularySource::None => {
+            GgufVocabulary::clear(&mut naming.metadata);
+        }
+    }
+    Ok(naming)
 }
 
 fn from_config(checkpoint: &Checkpoint) -> Result<GgufNaming, ConfigError> {
@@ -84,7 +108,6 @@ fn metadata(checkpoint: &Checkpoint) -> Metadata {
         metadata
             .insert(format!("{prefix}.feed_forward_length"), Value::U32(width.saturating_mul(4)));
     }
-    metadata.insert("tokenizer.ggml.model", Value::String("no_vocab".to_owned()));
     metadata
 }
 
