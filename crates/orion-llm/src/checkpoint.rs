@@ -8,6 +8,7 @@ use orion_compiler::DType;
 use orion_runtime::weights::{self, Description, LoadError, ModelFile, WeightSet, gguf};
 use serde_json::{Map, Value as Json, json};
 
+use crate::export::ROPE_FACTORS;
 use crate::model::{self, Architecture, ConfigError, Family, Model};
 use crate::tokenizer::{GgufVocabulary, Tokenizer, TokenizerError};
 
@@ -203,14 +204,19 @@ fn gguf_config(
     }
     let tied = file.weights.find("output.weight").is_none();
     config.insert("tie_word_embeddings".to_owned(), json!(tied));
+    for (field, tensor) in
+        [("attention_bias", "blk.0.attn_q.bias"), ("mlp_bias", "blk.0.ffn_gate.bias")]
+    {
+        config.insert(field.to_owned(), json!(file.weights.find(tensor).is_some()));
+    }
 
     let scaling: Option<&str> = metadata.get(&format!("{prefix}.rope.scaling.type"))?;
     if let Some(kind) = scaling.filter(|kind| *kind != "none") {
         let factor: Option<f32> = metadata.get(&format!("{prefix}.rope.scaling.factor"))?;
         config.insert("rope_scaling".to_owned(), json!({ "rope_type": kind, "factor": factor }));
     }
-    if file.weights.find("rope_freqs.weight").is_some() {
-        let factors = weights::read_f32(&*file.weights, "rope_freqs.weight")?;
+    if file.weights.find(ROPE_FACTORS).is_some() {
+        let factors = weights::read_f32(&*file.weights, ROPE_FACTORS)?;
         config.insert("rope_frequency_factors".to_owned(), json!(factors));
     }
     Ok(config)

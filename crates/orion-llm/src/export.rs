@@ -3,41 +3,79 @@
 use orion_runtime::weights::gguf::{Metadata, Value};
 use orion_runtime::weights::quantize::{Layout, TensorNaming};
 use orion_runtime::weights::{Arrangement, Description, GgufNaming};
+use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::block::{GgufRopeScaling, RopeParameters};
 use crate::checkpoint::Checkpoint;
 use crate::model::{ConfigError, Family};
+use crate::tokenizer::GgufVocabulary;
 
-/// How `checkpoint` is written as GGUF. A GGUF input keeps its keys; other inputs get those of their configuration and
-/// no vocabulary, so that their tokenizer stays a file of its own.
+/// The tensor with what each pair's rotary frequency is divided by.
+pub(crate) const ROPE_FACTORS: &str = "rope_freqs.weight";
+
+/// Where the vocabulary of a GGUF file comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum VocabularySource<'v> {
+    /// The input; one that is not GGUF has none in itself.
+    Input,
+    /// A tokenizer.
+    Tokenizer(&'v GgufVocabulary),
+    /// Nowhere: the tokenizer stays a file of its own.
+    None,
+}
+
+/// How `checkpoint` is written as GGUF. A GGUF input keeps its keys; other inputs get those of their configuration.
 ///
 /// # Errors
-/// When the configuration asks for something that GGUF says in another way than this program writes.
-pub fn gguf_naming(checkpoint: &Checkpoint) -> Result<GgufNaming, ConfigError> {
-    if let Some(naming) = GgufNaming::carried_over(&checkpoint.file) {
-        return Ok(naming);
+/// When the configuration asks for something that has no place in GGUF.
+pub fn gguf_naming(
+    checkpoint: &Checkpoint,
+    vocabulary: VocabularySource<'_>,
+) -> Result<GgufNaming, ConfigError> {
+    let carried_over = GgufNaming::carried_over(&checkpoint.file);
+    let keeps_vocabulary = carried_over.is_some();
+    let mut naming = carried_over.map_or_else(|| from_config(checkpoint), Ok)?;
+    match vocabulary {
+        VocabularySource::Tokenizer(vocabulary) => vocabulary.write_to(&mut naming.metadata),
+        VocabularySource::Input if keeps_vocabulary => {}
+        VocabularySource::Input | VocabularySource::None => {
+            GgufVocabulary::clear(&mut naming.metadata);
+        }
     }
+    Ok(naming)
+}
+
+fn from_config(checkpoint: &Checkpoint) -> Result<GgufNaming, ConfigError> {
     let family = match checkpoint.file.description {
         Description::Llama2c { .. } => Family::Llama2c,
         _ => Family::HuggingFace,
     };
     let tensors = tensors(checkpoint, family)?;
-    Ok(GgufNaming { metadata: metadata(checkpoint)?, tensors })
+    let rope = RopeParameters::deserialize(Json::Object(checkpoint.config.clone()))?
+        .gguf_scaling(checkpoint.model.dimensions().head_dim)?;
+    let mut metadata = metadata(checkpoint);
+    let mut constants = Vec::new();
+    match rope {
+        GgufRopeScaling::None => {}
+        GgufRopeScaling::Linear(factor) => {
+            let prefix = checkpoint.architecture.gguf;
+            let kind = Value::String("linear".to_owned());
+            metadata.insert(format!("{prefix}.rope.scaling.type"), kind);
+            metadata.insert(format!("{prefix}.rope.scaling.factor"), Value::F32(factor));
+        }
+        GgufRopeScaling::Factors(factors) => {
+            constants.push((ROPE_FACTORS.to_owned(), factors));
+        }
+    }
+    Ok(GgufNaming { metadata, constants, tensors })
 }
 
-fn metadata(checkpoint: &Checkpoint) -> Result<Metadata, ConfigError> {
+fn metadata(checkpoint: &Checkpoint) -> Metadata {
     let (architecture, config) = (checkpoint.architecture, &checkpoint.config);
     let scaling = ["rope_scaling", "rope_parameters"]
         .iter()
         .find_map(|field| config.get(*field)?.as_object());
-    let kind = scaling
-        .and_then(|scaling| scaling.get("rope_type").or_else(|| scaling.get("type"))?.as_str());
-    if let Some(kind) = kind.filter(|kind| *kind != "default") {
-        let message = format!(
-            "rope scaling `{kind}` cannot be written to GGUF yet; quantise the model's GGUF file instead"
-        );
-        return Err(ConfigError::Contradiction(message));
-    }
     let mut metadata = Metadata::new(checkpoint.file.path.clone());
     let mut put = |key: String, value| {
         metadata.insert(key, value);
@@ -70,8 +108,7 @@ fn metadata(checkpoint: &Checkpoint) -> Result<Metadata, ConfigError> {
         metadata
             .insert(format!("{prefix}.feed_forward_length"), Value::U32(width.saturating_mul(4)));
     }
-    metadata.insert("tokenizer.ggml.model", Value::String("no_vocab".to_owned()));
-    Ok(metadata)
+    metadata
 }
 
 fn tensors(checkpoint: &Checkpoint, family: Family) -> Result<Vec<TensorNaming>, ConfigError> {

@@ -173,6 +173,56 @@ fn info_says_what_a_model_holds() {
 }
 
 #[test]
+fn a_quantized_model_brings_its_tokenizer() {
+    let tiny = Tiny::new();
+    let (input, output) = (tiny.model().display().to_string(), tiny.path("out.gguf"));
+    let output = output.display().to_string();
+    let outcome = orion(&["quantize", &input, &output, "--type", "f32"]);
+    assert_eq!((outcome.code, outcome.err.as_str()), (Some(0), ""), "{outcome:?}");
+    let rest = ["-p", "Hello there", "-n", "20", "--ignore-eos", "--temperature", "0"];
+    let written = text(orion(&[&["infer", "-m", &output], &rest[..]].concat()));
+    assert_eq!(written, text(tiny.run("infer", &rest)));
+
+    // Of a GGUF file it is kept, replaced or left out.
+    let second = tiny.path("second.gguf").display().to_string();
+    let again = |options: &[&str]| {
+        text(orion(&[&["quantize", &output, &second, "--type", "f32"], options].concat()));
+        orion(&["tokenize", "-m", &second, "!"])
+    };
+    assert_eq!(text(again(&[])), "1\n");
+    let mut other = support::tokenizer();
+    let vocabulary = other["model"]["vocab"].as_object_mut().expect("a vocabulary");
+    vocabulary.insert("!".to_owned(), 2.into());
+    vocabulary.insert("\"".to_owned(), 1.into());
+    let other = tiny.write("other/tokenizer.json", other.to_string().as_bytes());
+    let other = other.display().to_string();
+    assert_eq!(text(again(&["--tokenizer", &other])), "2\n");
+    let without = again(&["--no-tokenizer"]);
+    assert!(without.err.contains("comes without a tokenizer"), "{without:?}");
+}
+
+#[test]
+fn a_model_without_a_tokenizer_is_quantized_without_one_and_says_so() {
+    let tiny = Tiny::new();
+    let file = tiny.path("tokenizer.json");
+    let (tokenizer, elsewhere) = (file.display().to_string(), tiny.path("elsewhere.json"));
+    fs::rename(&file, &elsewhere).expect("the tokenizer is moved");
+    let (input, output) = (tiny.model().display().to_string(), tiny.path("out.gguf"));
+    let output = output.display().to_string();
+    let outcome = orion(&["quantize", &input, &output, "--type", "f32"]);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    let note = "no tokenizer found, so none is written; give one with --tokenizer\n";
+    assert!(outcome.err.ends_with(note) && outcome.err.lines().count() == 1, "{outcome:?}");
+    let outcome = orion(&["quantize", &input, &output, "--type", "f32", "--no-tokenizer"]);
+    assert_eq!((outcome.code, outcome.err.as_str()), (Some(0), ""), "{outcome:?}");
+
+    // One that is there and broken is an error.
+    fs::write(&tokenizer, "{").expect("a broken tokenizer");
+    let outcome = orion(&["quantize", &input, &output, "--type", "f32"]);
+    assert!(outcome.code == Some(1) && outcome.err.contains("tokenizer.json"), "{outcome:?}");
+}
+
+#[test]
 fn completions_are_written_for_every_shell() {
     for shell in ["bash", "zsh", "fish"] {
         let script = text(orion(&["completions", shell]));

@@ -7,7 +7,7 @@ mod rope;
 use orion_compiler::ir::types::TypeError;
 use orion_compiler::{Builder, DType, TensorType, Value};
 
-pub use rope::{RopeParameters, RopeScaling};
+pub use rope::{GgufRopeScaling, RopeParameters, RopeScaling};
 
 /// The types that weights have in the file at hand; `None` when there is no such weight.
 pub type WeightTypes<'a> = dyn Fn(&str) -> Option<TensorType> + 'a;

@@ -28,22 +28,22 @@ pub struct RopeScaling {
     original_max_position_embeddings: Option<f64>,
 }
 
+/// How GGUF says that frequencies are changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum GgufRopeScaling {
+    /// They are not.
+    None,
+    /// All are divided by this: `rope.scaling.type = "linear"`, `rope.scaling.factor`.
+    Linear(f32),
+    /// Each pair's is divided by its own: the tensor `rope_freqs.weight`, `head_dim / 2` values.
+    Factors(Vec<f32>),
+}
+
 impl RopeParameters {
     /// Radians per position of each of a head's `head_dim / 2` pairs: `theta^(-2i / head_dim)`, scaled.
     pub fn frequencies(&self, head_dim: usize) -> Result<Vec<f64>, ConfigError> {
-        let scaling = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref());
-        let theta =
-            scaling.and_then(|scaling| scaling.rope_theta).or(self.rope_theta).unwrap_or(10_000.0);
-        if !(theta.is_finite() && theta > 0.0) {
-            return Err(ConfigError::Contradiction(format!(
-                "rope_theta = {theta} must be a positive number"
-            )));
-        }
-        // As transformers does it: powers and reciprocals in f32.
-        let base = (0..head_dim / 2)
-            .map(|i| f64::from(1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32)))
-            .collect();
-        let scaled: Vec<f64> = match scaling {
+        let base = self.base(head_dim)?;
+        let scaled: Vec<f64> = match self.scaling() {
             Some(scaling) => scaling.apply(base)?,
             None => base,
         };
@@ -60,6 +60,41 @@ impl RopeParameters {
                 scaled.len()
             ))),
         }
+    }
+
+    /// The scaling of heads of width `head_dim` as GGUF says it.
+    pub fn gguf_scaling(&self, head_dim: usize) -> Result<GgufRopeScaling, ConfigError> {
+        let (base, scaled) = (self.base(head_dim)?, self.frequencies(head_dim)?);
+        match self.scaling().map(|scaling| (scaling.rope_type.as_deref(), scaling.factor)) {
+            None | Some((None | Some("default"), _)) => Ok(GgufRopeScaling::None),
+            Some((Some("linear"), Some(factor))) => Ok(GgufRopeScaling::Linear(factor as f32)),
+            Some(_) => {
+                let factors = base.iter().zip(&scaled).map(|(base, scaled)| (base / scaled) as f32);
+                Ok(GgufRopeScaling::Factors(factors.collect()))
+            }
+        }
+    }
+
+    fn scaling(&self) -> Option<&RopeScaling> {
+        self.rope_parameters.as_ref().or(self.rope_scaling.as_ref())
+    }
+
+    /// What the frequencies are before any scaling.
+    fn base(&self, head_dim: usize) -> Result<Vec<f64>, ConfigError> {
+        let theta = self
+            .scaling()
+            .and_then(|scaling| scaling.rope_theta)
+            .or(self.rope_theta)
+            .unwrap_or(10_000.0);
+        if !(theta.is_finite() && theta > 0.0) {
+            return Err(ConfigError::Contradiction(format!(
+                "rope_theta = {theta} must be a positive number"
+            )));
+        }
+        // As transformers does it: powers and reciprocals in f32.
+        Ok((0..head_dim / 2)
+            .map(|i| f64::from(1.0 / (theta as f32).powf((2 * i) as f32 / head_dim as f32)))
+            .collect())
     }
 }
 

@@ -31,12 +31,12 @@ pub(super) struct Preparation {
 
 /// The encoder: words by expression, tokens by ranked merges of bytes.
 pub(super) struct ByteLevelBpe {
-    pre_tokenizer: PreTokenizer,
-    preparation: Preparation,
+    pub(super) pre_tokenizer: PreTokenizer,
+    pub(super) preparation: Preparation,
     byte_tokens: Box<[Option<TokenId>; 256]>,
     /// Rank and product of each pair of tokens.
     merges: HashMap<(TokenId, TokenId), (u32, TokenId)>,
-    whole_words: bool,
+    pub(super) whole_words: bool,
     unknown: Option<TokenId>,
 }
 
@@ -76,6 +76,14 @@ impl ByteLevelBpe {
             whole_words,
             unknown,
         })
+    }
+
+    /// The two halves of every merge, best first.
+    pub(super) fn merges(&self) -> Vec<(TokenId, TokenId)> {
+        let ranked = self.merges.iter().map(|(halves, (rank, _product))| (*rank, *halves));
+        let mut ranked: Vec<_> = ranked.collect();
+        ranked.sort_unstable();
+        ranked.into_iter().map(|(_rank, halves)| halves).collect()
     }
 
     /// Appends the tokens of `text` to `ids`. On a character that nothing can stand for, the

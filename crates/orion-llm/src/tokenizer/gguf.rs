@@ -35,6 +35,10 @@ pub struct GgufVocabulary {
     pub bos: Option<u32>,
     /// `tokenizer.ggml.eos_token_id`.
     pub eos: Option<u32>,
+    /// `tokenizer.ggml.eot_token_id`: a second token that ends answers.
+    pub eot: Option<u32>,
+    /// `tokenizer.ggml.eom_token_id`: a third one.
+    pub eom: Option<u32>,
     /// `tokenizer.ggml.unknown_token_id`.
     pub unknown: Option<u32>,
     /// `tokenizer.ggml.padding_token_id`.
@@ -45,6 +49,8 @@ pub struct GgufVocabulary {
     pub add_eos: Option<bool>,
     /// `tokenizer.ggml.add_space_prefix`.
     pub add_space_prefix: Option<bool>,
+    /// `tokenizer.ggml.remove_extra_whitespaces`.
+    pub remove_extra_whitespaces: Option<bool>,
     /// `tokenizer.chat_template`.
     pub chat_template: Option<String>,
 }
@@ -69,11 +75,14 @@ impl GgufVocabulary {
             merges: texts("tokenizer.ggml.merges")?.to_vec(),
             bos: metadata.get("tokenizer.ggml.bos_token_id")?,
             eos: metadata.get("tokenizer.ggml.eos_token_id")?,
+            eot: metadata.get("tokenizer.ggml.eot_token_id")?,
+            eom: metadata.get("tokenizer.ggml.eom_token_id")?,
             unknown: metadata.get("tokenizer.ggml.unknown_token_id")?,
             padding: metadata.get("tokenizer.ggml.padding_token_id")?,
             add_bos: metadata.get("tokenizer.ggml.add_bos_token")?,
             add_eos: metadata.get("tokenizer.ggml.add_eos_token")?,
             add_space_prefix: metadata.get("tokenizer.ggml.add_space_prefix")?,
+            remove_extra_whitespaces: metadata.get("tokenizer.ggml.remove_extra_whitespaces")?,
             chat_template: text("tokenizer.chat_template")?,
         })
     }
@@ -174,7 +183,7 @@ fn build_sentencepiece(gguf: &GgufVocabulary, path: &Path) -> Result<Tokenizer, 
     }))?;
     let normalizer = Normalizer {
         dummy_prefix: gguf.add_space_prefix.unwrap_or(true),
-        removes_extra_spaces: false,
+        removes_extra_spaces: gguf.remove_extra_whitespaces.unwrap_or(false),
         ..Normalizer::default()
     };
     let scores = gguf.scores.clone();
@@ -198,8 +207,14 @@ fn finish(
     };
     let bos = checked("bos_token_id", gguf.bos)?;
     let eos = checked("eos_token_id", gguf.eos)?;
-    checked("unknown_token_id", gguf.unknown)?;
-    let ends: Vec<TokenId> = eos.into_iter().chain(ends_of_turn(&vocabulary, eos)).collect();
+    let unknown = checked("unknown_token_id", gguf.unknown)?;
+    let numbered = [eos, gguf.eot, gguf.eom].into_iter().flatten();
+    let mut ends: Vec<TokenId> = Vec::new();
+    for id in numbered.chain(ends_of_turn(&vocabulary)) {
+        if vocabulary.kind(id).is_some() && !ends.contains(&id) {
+            ends.push(id);
+        }
+    }
     let added = |wanted: bool, field: &str, id: Option<TokenId>| match (wanted, id) {
         (false, _) => Ok(Vec::new()),
         (true, Some(id)) => Ok(vec![id]),
@@ -228,6 +243,8 @@ fn finish(
         suffix,
         bos,
         eos: ends,
+        unknown,
+        padding: gguf.padding.filter(|&id| vocabulary.kind(id).is_some()),
         drops_leading_space: match &encoder {
             Encoder::SentencePiece(pieces) => pieces.drops_leading_space(),
             _ => false,
@@ -238,11 +255,11 @@ fn finish(
     })
 }
 
-fn ends_of_turn(vocabulary: &Vocabulary, eos: Option<TokenId>) -> impl Iterator<Item = TokenId> {
+/// The tokens that end a turn by their names alone.
+pub(super) fn ends_of_turn(vocabulary: &Vocabulary) -> impl Iterator<Item = TokenId> {
     END_OF_TURN.iter().filter_map(move |name| {
         let id = vocabulary.id(name)?;
-        let is_control = vocabulary.kind(id) == Some(TokenKind::Control);
-        (is_control && Some(id) != eos).then_some(id)
+        (vocabulary.kind(id) == Some(TokenKind::Control)).then_some(id)
     })
 }
 

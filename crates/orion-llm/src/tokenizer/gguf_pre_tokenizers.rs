@@ -5,6 +5,7 @@ use super::pre_tokenizer::GPT2_EXPRESSION as GPT2;
 
 /// What a name stands for.
 pub(super) struct GgufPreTokenizer {
+    /// The first is the one that is written.
     names: &'static [&'static str],
     /// Applied one after the other.
     pub(super) expressions: &'static [&'static str],
@@ -17,6 +18,14 @@ pub(super) struct GgufPreTokenizer {
 /// Looks up a name.
 pub(super) fn find(name: &str) -> Option<&'static GgufPreTokenizer> {
     TABLE.iter().find(|entry| entry.names.contains(&name))
+}
+
+/// The name to write for a pre-tokenizer; `None` if GGUF has none for it.
+pub(super) fn name_of(expressions: &[String], whole_words: bool) -> Option<&'static str> {
+    let is_it = |entry: &&GgufPreTokenizer| {
+        entry.whole_words == whole_words && expressions.iter().eq(entry.expressions)
+    };
+    TABLE.iter().find(is_it)?.names.first().copied()
 }
 
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -66,15 +75,15 @@ const TABLE: &[GgufPreTokenizer] = &[
         ..PLAIN
     },
     GgufPreTokenizer {
-        names: &["starcoder", "refact", "command-r", "smollm", "codeshell", "exaone", "minerva-7b"],
+        names: &["smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"],
         expressions: &[r"\p{N}", GPT2],
         ..PLAIN
     },
     GgufPreTokenizer {
         names: &[
+            "llama-bpe",
             "llama3",
             "llama-v3",
-            "llama-bpe",
             "falcon3",
             "falcon-h1",
             "pixtral",

@@ -43,6 +43,8 @@ impl Tokenizer {
             suffix: Vec::new(),
             bos: end,
             eos: end.into_iter().collect(),
+            unknown: companions.unknown.as_deref().and_then(|name| table.id(name)),
+            padding: companions.padding.as_deref().and_then(|name| table.id(name)),
             drops_leading_space: false,
             chat_template: companions.chat_template,
             vocabulary: table,

@@ -82,6 +82,8 @@ fn build(bytes: &[u8], path: &Path, vocab_size: Option<usize>) -> Result<Tokeniz
         bos: Some(BOS),
         // Models trained with llama2.c separate texts by BOS, and `run.c` stops there.
         eos: vec![EOS, BOS],
+        unknown: Some(UNKNOWN),
+        padding: None,
         drops_leading_space: true,
         chat_template: None,
         vocabulary,

@@ -12,6 +12,7 @@ mod decode_stream;
 mod error;
 mod gguf;
 mod gguf_pre_tokenizers;
+mod gguf_vocabulary;
 mod gpt2_files;
 mod llama2c;
 mod merge;
@@ -77,7 +78,11 @@ pub struct Tokenizer {
     prefix: Vec<TokenId>,
     suffix: Vec<TokenId>,
     bos: Option<TokenId>,
+    /// The one that the file calls so first, then others that end an answer.
     eos: Vec<TokenId>,
+    /// The tokens for what cannot be encoded and for filling up batches, where the file names them.
+    unknown: Option<TokenId>,
+    padding: Option<TokenId>,
     /// Encoding puts a space before the text, which decoding has to take away.
     drops_leading_space: bool,
     chat_template: Option<String>,

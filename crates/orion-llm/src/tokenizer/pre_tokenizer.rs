@@ -21,6 +21,7 @@ const WHITESPACE_RUN: usize = 1;
 /// Splits by each expression in turn, every one cutting the pieces that the one before left.
 /// Matches and the gaps between them both become pieces; nothing is lost.
 pub(super) struct PreTokenizer {
+    expressions: Vec<String>,
     splitters: Vec<Splitter>,
 }
 
@@ -32,8 +33,17 @@ enum Splitter {
 impl PreTokenizer {
     /// Compiles `expressions` (syntax of Oniguruma as far as published tokenizers use it).
     pub(super) fn new<'e>(expressions: impl IntoIterator<Item = &'e str>) -> Result<Self, Fault> {
-        let splitters = expressions.into_iter().map(Splitter::new).collect::<Result<_, _>>()?;
-        Ok(Self { splitters })
+        let expressions: Vec<String> = expressions.into_iter().map(str::to_owned).collect();
+        let splitters = expressions
+            .iter()
+            .map(|expression| Splitter::new(expression))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { expressions, splitters })
+    }
+
+    /// What it was made of.
+    pub(super) fn expressions(&self) -> &[String] {
+        &self.expressions
     }
 
     /// Hands every word of `text` to `each`, in order.

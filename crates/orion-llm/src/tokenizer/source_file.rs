@@ -44,6 +44,8 @@ pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> 
 pub(super) struct Companions {
     pub(super) bos: Option<String>,
     pub(super) eos: Option<String>,
+    pub(super) unknown: Option<String>,
+    pub(super) padding: Option<String>,
     pub(super) add_bos: Option<bool>,
     pub(super) add_eos: Option<bool>,
     /// Ids that end an answer (`generation_config.json`, else `config.json`).
@@ -55,6 +57,8 @@ pub(super) struct Companions {
 struct TokenizerConfig {
     bos_token: Option<NamedToken>,
     eos_token: Option<NamedToken>,
+    unk_token: Option<NamedToken>,
+    pad_token: Option<NamedToken>,
     add_bos_token: Option<bool>,
     add_eos_token: Option<bool>,
     chat_template: Option<ChatTemplates>,
@@ -133,6 +137,8 @@ impl Companions {
         Ok(Self {
             bos: config.bos_token.or(map.bos_token).map(NamedToken::text),
             eos: config.eos_token.or(map.eos_token).map(NamedToken::text),
+            unknown: config.unk_token.or(map.unk_token).map(NamedToken::text),
+            padding: config.pad_token.or(map.pad_token).map(NamedToken::text),
             add_bos: config.add_bos_token,
             add_eos: config.add_eos_token,
             eos_ids: match generation.eos_token_id {

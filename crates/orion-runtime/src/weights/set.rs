@@ -147,6 +147,8 @@ impl WeightSet {
                 places.map(|at| stored[at]).collect()
             }
             Arrangement::InterleavedPairs { heads } => {
+                // A bias has rows of one element.
+                let columns = if bound.ty.shape.len() == 1 { 1 } else { columns };
                 let rows = bound.ty.elements() / columns.max(1);
                 let order = halves_from_pairs(rows, heads);
                 (0..rows)

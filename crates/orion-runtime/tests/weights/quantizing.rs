@@ -24,7 +24,11 @@ fn naming(tensors: &[(&str, Layout)]) -> GgufNaming {
         name: name.to_owned(),
         layout,
     };
-    GgufNaming { metadata: gguf::Metadata::new("x"), tensors: tensors.iter().map(tensor).collect() }
+    GgufNaming {
+        metadata: gguf::Metadata::new("x"),
+        constants: Vec::new(),
+        tensors: tensors.iter().map(tensor).collect(),
+    }
 }
 
 fn run(

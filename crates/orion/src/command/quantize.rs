@@ -5,15 +5,19 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use orion_compiler::DType;
-use orion_llm::Checkpoint;
-use orion_llm::export::gguf_naming;
-use orion_runtime::weights::quantize;
+use orion_llm::export::{VocabularySource, gguf_naming};
+use orion_llm::tokenizer::{GgufVocabulary, TokenizerError};
+use orion_llm::{Checkpoint, OpenError};
+use orion_runtime::weights::{Description, quantize};
 
-use super::model::weight_type;
+use super::model::{TokenizerOptions, weight_type};
 use crate::failure::Failure;
 use crate::output;
 
-/// Write a model as GGUF with other weight types.
+/// Write a model as GGUF with other weight types
+///
+/// The vocabulary goes into the file: that of a GGUF input, else that of the tokenizer beside the model or of
+/// --tokenizer. Where there is none, the file has none.
 #[derive(Debug, Args)]
 pub(crate) struct Quantize {
     /// Model: a GGUF, safetensors or llama2.c file, or a Hugging Face folder
@@ -23,12 +27,23 @@ pub(crate) struct Quantize {
     /// Type of the matrices: q8_0, q4_0, q4_K, f16, bf16 …
     #[arg(long = "type", short = 't', value_name = "TYPE", value_parser = weight_type)]
     dtype: DType,
+    #[command(flatten)]
+    tokenizer: TokenizerOptions,
+    /// Write no vocabulary; the tokenizer stays a file of its own
+    #[arg(long, conflicts_with_all = ["tokenizer", "vocab"])]
+    no_tokenizer: bool,
 }
 
 impl Quantize {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let checkpoint = Checkpoint::open(&self.input, None)?;
-        let naming = gguf_naming(&checkpoint)
+        let written = self.vocabulary(&checkpoint)?;
+        let source = match &written {
+            Some(vocabulary) => VocabularySource::Tokenizer(vocabulary),
+            None if self.no_tokenizer => VocabularySource::None,
+            None => VocabularySource::Input,
+        };
+        let naming = gguf_naming(&checkpoint, source)
             .map_err(|error| Failure::Failed(format!("{}: {error}", self.input.display())))?;
         // Hidden by itself where nobody watches.
         let bar = ProgressBar::new(0).with_style(
@@ -68,5 +83,36 @@ impl Quantize {
             ));
         }
         output::write_line(&notes.join("; "))
+    }
+
+    /// The vocabulary to write; `None` for that of a GGUF input, and where there is no tokenizer.
+    fn vocabulary(&self, checkpoint: &Checkpoint) -> Result<Option<GgufVocabulary>, Failure> {
+        let rows = checkpoint.model.dimensions().vocabulary;
+        let is_gguf = matches!(checkpoint.file.description, Description::Gguf(_));
+        let tokenizer = match self.tokenizer.open(Some(rows))? {
+            Some(tokenizer) => checkpoint.check(tokenizer)?,
+            None if is_gguf || self.no_tokenizer => return Ok(None),
+            None => match checkpoint.tokenizer() {
+                Ok(tokenizer) => tokenizer,
+                Err(error) if is_missing(&error) => {
+                    output::note(&format!(
+                        "{}: no tokenizer found, so none is written; give one with --tokenizer",
+                        self.input.display()
+                    ));
+                    return Ok(None);
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        Ok(Some(GgufVocabulary::of(&tokenizer, rows)?))
+    }
+}
+
+/// Whether there is no tokenizer beside the model, and not one that is broken.
+fn is_missing(error: &OpenError) -> bool {
+    match error {
+        OpenError::NoTokenizer { .. } => true,
+        OpenError::Tokenizer(TokenizerError::Unrecognised { path }) => path.is_dir(),
+        _ => false,
     }
 }

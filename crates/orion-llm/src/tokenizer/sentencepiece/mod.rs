@@ -44,15 +44,15 @@ pub(super) enum Algorithm {
 
 /// The encoder.
 pub(super) struct SentencePiece {
-    normalizer: Normalizer,
-    scores: Vec<f32>,
+    pub(super) normalizer: Normalizer,
+    pub(super) scores: Vec<f32>,
     /// The search for the best segmentation; `None` for BPE.
     unigram: Option<Unigram>,
     /// User-defined pieces, which are kept whole.
     whole: PrefixMatcher,
     /// Tokens of single bytes, if unknown characters are spelled with them.
     byte_tokens: Option<Box<[Option<TokenId>; 256]>>,
-    unknown: Option<TokenId>,
+    pub(super) unknown: Option<TokenId>,
     /// No piece reaches across the beginning of a word, so words can be encoded one by one.
     splits_words: bool,
 }
@@ -89,6 +89,11 @@ impl SentencePiece {
             unknown: of_kind(TokenKind::Unknown).next(),
             splits_words: !ids().filter_map(|id| vocabulary.text(id)).any(crosses_words),
         })
+    }
+
+    /// Whether the search is for the best segmentation, and not BPE.
+    pub(super) fn is_unigram(&self) -> bool {
+        self.unigram.is_some()
     }
 
     /// Whether decoding has to take away a space that encoding put before the text.
@@ -238,11 +243,13 @@ fn build(bytes: &[u8], companions: Companions, path: &Path) -> Result<Tokenizer,
     };
     let bos = control(companions.bos.as_ref().unwrap_or(&file.bos));
     let named_eos = control(companions.eos.as_ref().unwrap_or(&file.eos));
-    let mut eos = companions.eos_ids;
-    for &id in &eos {
+    let mut eos: Vec<TokenId> = named_eos.into_iter().collect();
+    for &id in &companions.eos_ids {
         checked_id(&vocabulary, "eos_token_id (generation_config.json, config.json)", id)?;
+        if !eos.contains(&id) {
+            eos.push(id);
+        }
     }
-    eos.extend(named_eos.filter(|id| !eos.contains(id)));
     Ok(Tokenizer {
         source: path.to_owned(),
         special: SpecialTokens::new(control_tokens(&vocabulary))?,
@@ -250,6 +257,8 @@ fn build(bytes: &[u8], companions: Companions, path: &Path) -> Result<Tokenizer,
         suffix: named_eos.filter(|_| companions.add_eos == Some(true)).into_iter().collect(),
         bos,
         eos,
+        unknown: encoder.unknown,
+        padding: companions.padding.as_deref().and_then(|name| vocabulary.id(name)),
         drops_leading_space: encoder.drops_leading_space(),
         chat_template: companions.chat_template,
         encoder: Encoder::SentencePiece(Box::new(encoder)),

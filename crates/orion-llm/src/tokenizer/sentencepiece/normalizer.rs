@@ -111,6 +111,11 @@ impl Charsmap {
         })
     }
 
+    /// Whether nothing is replaced.
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.units.is_empty()
+    }
+
     fn longest_prefix(&self, text: &str) -> Option<(&str, usize)> {
         let offset = |unit: u32| (unit >> 10) << ((unit & (1 << 9)) >> 6);
         let mut position = offset(*self.units.first()?);

@@ -22,6 +22,13 @@ impl LibraryEncoder {
         Ok(Self { parsing, literal: OnceLock::new() })
     }
 
+    /// The tokenizer.json that the library would write.
+    pub(super) fn to_json(&self) -> Result<String, Fault> {
+        self.parsing
+            .to_string(false)
+            .map_err(|error| Fault::new("tokenizer.json", error.to_string()))
+    }
+
     /// Appends the tokens of the whole text.
     pub(in super::super) fn encode(
         &self,

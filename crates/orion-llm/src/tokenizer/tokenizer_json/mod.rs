@@ -3,12 +3,14 @@
 //! Byte-level BPE, the kind that nearly all language models use, is mapped onto
 //! [`ByteLevelBpe`], which is several times faster; every other pipeline runs in the library.
 
+mod as_sentencepiece;
 mod library;
 mod pipeline;
 mod syntax;
 
 use std::path::Path;
 
+pub(super) use as_sentencepiece::as_sentencepiece;
 pub(super) use library::LibraryEncoder;
 
 use super::byte_level_bpe::ByteLevelBpe;
@@ -63,18 +65,14 @@ fn build(bytes: &[u8], companions: Companions, path: &Path) -> Result<Tokenizer,
     };
     let bos = named("bos_token", &companions.bos)?.or(prefix.first().copied());
     let named_eos = named("eos_token", &companions.eos)?;
-    let mut eos = companions.eos_ids;
-    for &id in &eos {
+    let mut eos: Vec<TokenId> = named_eos.or(suffix.last().copied()).into_iter().collect();
+    for &id in &companions.eos_ids {
         checked_id(&vocabulary, "eos_token_id (generation_config.json, config.json)", id)?;
-    }
-    eos.extend(named_eos.or(suffix.last().copied()));
-    let mut seen = Vec::new();
-    eos.retain(|id| {
-        !seen.contains(id) && {
-            seen.push(*id);
-            true
+        if !eos.contains(&id) {
+            eos.push(id);
         }
-    });
+    }
+    let unknown = companions.unknown.as_ref().or(file.model.unk_token.as_ref());
     if file.post_processor.is_none() {
         prefix.extend(bos.filter(|_| companions.add_bos == Some(true)));
         suffix.extend(named_eos.filter(|_| companions.add_eos == Some(true)));
@@ -87,6 +85,8 @@ fn build(bytes: &[u8], companions: Companions, path: &Path) -> Result<Tokenizer,
         suffix,
         bos,
         eos,
+        unknown: unknown.and_then(|name| vocabulary.id(name)),
+        padding: companions.padding.as_deref().and_then(|name| vocabulary.id(name)),
         chat_template: companions.chat_template,
         drops_leading_space: spelling == Spelling::Metaspace { drops_leading_space: true },
         vocabulary,

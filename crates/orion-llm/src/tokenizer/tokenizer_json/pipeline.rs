@@ -173,12 +173,12 @@ fn split_expression(stage: &Value) -> Option<&str> {
     }
 }
 
-fn kind(stage: &Value) -> &str {
+pub(super) fn kind(stage: &Value) -> &str {
     stage["type"].as_str().unwrap_or_default()
 }
 
 /// The members of a `Sequence`, or the stage itself.
-fn stages<'v>(stage: &'v Value, members: &str) -> Vec<&'v Value> {
+pub(super) fn stages<'v>(stage: &'v Value, members: &str) -> Vec<&'v Value> {
     match (kind(stage), stage[members].as_array()) {
         ("Sequence", Some(members)) => members.iter().collect(),
         _ => vec![stage],

@@ -61,6 +61,8 @@ pub enum QuantizeError {
 pub struct GgufNaming {
     /// All keys but `general.file_type` and `general.quantization_version`, which [`quantize`] sets.
     pub metadata: Metadata,
+    /// Vectors that GGUF keeps among the tensors and the source has none of, by name; they come first.
+    pub constants: Vec<(String, Vec<f32>)>,
     /// The tensors in the order of the output.
     pub tensors: Vec<TensorNaming>,
 }
@@ -101,7 +103,7 @@ impl GgufNaming {
             layout: Layout::AsStored,
         };
         let tensors = input.weights.entries().iter().map(as_is).collect();
-        Some(Self { metadata: metadata.clone(), tensors })
+        Some(Self { metadata: metadata.clone(), constants: Vec::new(), tensors })
     }
 }
 
@@ -163,8 +165,18 @@ pub fn quantize(
         total += entry.byte_len() as u64;
         plan.push((entry, tensor.layout, TensorSpec { name: tensor.name.clone(), dtype, shape }));
     }
-    let specs = plan.iter().map(|(.., spec)| spec.clone()).collect();
+    let constants = naming.constants.iter().map(|(name, values)| TensorSpec {
+        name: name.clone(),
+        dtype: DType::F32,
+        shape: vec![values.len()],
+    });
+    let specs = constants.chain(plan.iter().map(|(.., spec)| spec.clone())).collect();
     let mut writer = Writer::create(output, &metadata, specs)?;
+    for (_, values) in &naming.constants {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        writer.write(&bytes)?;
+        report.bytes_written += bytes.len() as u64;
+    }
     for (entry, layout, spec) in plan {
         let mut done = report.bytes_read;
         progress(Progress { tensor: &spec.name, done, total });
