@@ -80,7 +80,9 @@ fn subcommands(help: &str) -> Vec<String> {
     help.lines()
         .skip_while(|line| *line != "Commands:")
         .skip(1)
-        .take_while(|line| line.starts_with("  "))
+        .map_while(|line| line.strip_prefix("  "))
+        // A description that goes on in the next line is indented further than the names.
+        .filter(|line| !line.starts_with(' '))
         .filter_map(|line| line.split_whitespace().next())
         .filter(|name| *name != "help")
         .map(ToOwned::to_owned)
@@ -163,7 +165,7 @@ mod tests {
 
     #[test]
     fn commands_are_read_from_help_without_help_itself() {
-        let help = "About\n\nCommands:\n  infer  Continue\n  help   Print\n\nOptions:\n  -h\n";
+        let help = "About\n\nCommands:\n  infer  Continue\n         a text\n  help   Print\n\nOptions:\n  -h\n";
         assert_eq!(subcommands(help), ["infer"]);
         assert!(subcommands("Options:\n  -h\n").is_empty());
     }
