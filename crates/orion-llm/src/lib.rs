@@ -1,4 +1,4 @@
-//! Language models on top of the runtime: models, tokenizers, and text generation.
+//! Language models on top of the runtime: models, tokenizers, text generation, and training data.
 //!
 //! ```no_run
 //! use orion_llm::{Checkpoint, LanguageModel, LoadOptions};
@@ -18,6 +18,7 @@ pub mod export;
 pub mod generate;
 pub mod model;
 pub mod tokenizer;
+pub mod data;
 
 pub use checkpoint::{Checkpoint, OpenError};
 pub use generate::{GenerateError, LanguageModel, LoadOptions};

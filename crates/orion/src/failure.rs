@@ -62,5 +62,7 @@ failed_from!(
     orion_llm::OpenError,
     orion_llm::GenerateError,
     orion_llm::tokenizer::TokenizerError,
+    orion_llm::tokenizer::TrainingError,
+    orion_llm::data::DataError,
     orion_runtime::weights::LoadError
 );
