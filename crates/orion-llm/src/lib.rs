@@ -1,4 +1,4 @@
-//! Language models on top of the runtime: models, tokenizers, and text generation.
+//! Language models on top of the runtime: models, tokenizers, text generation, training and its data.
 //!
 //! ```no_run
 //! use orion_llm::{Checkpoint, LanguageModel, LoadOptions};
@@ -14,6 +14,7 @@
 
 pub mod block;
 pub mod checkpoint;
+pub mod data;
 pub mod export;
 pub mod generate;
 pub mod model;

@@ -65,5 +65,7 @@ failed_from!(
     orion_llm::train::TrainError,
     orion_llm::train::graph::GraphError,
     orion_runtime::CompileError,
+    orion_llm::tokenizer::TrainingError,
+    orion_llm::data::DataError,
     orion_runtime::weights::LoadError
 );

@@ -23,6 +23,7 @@ mod sentencepiece;
 mod source_file;
 mod special;
 mod tokenizer_json;
+mod training;
 mod vocabulary;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ pub use chat_template::{ChatTemplate, GenerationPrompt, Message};
 pub use decode_stream::DecodeStream;
 pub use error::TokenizerError;
 pub use gguf::GgufVocabulary;
+pub use training::{TrainedTokenizer, TrainingError, train_byte_level_bpe};
 
 use byte_level_bpe::{ByteLevelBpe, EncodeFault};
 use error::Fault;
@@ -208,6 +210,11 @@ impl Tokenizer {
     /// The file that the tokenizer came from.
     pub fn source(&self) -> &Path {
         &self.source
+    }
+
+    /// Whether encoding puts a space before the text.
+    pub(crate) fn drops_leading_space(&self) -> bool {
+        self.drops_leading_space
     }
 
     /// The bytes that the token adds to decoded text.

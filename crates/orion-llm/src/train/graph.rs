@@ -6,14 +6,12 @@ use orion_compiler::pass::{self, FUSE_LOSS, Options};
 use orion_compiler::{Builder, DType, TensorType, ValueId, Verified, verify};
 
 use crate::block::{Logits, ModelBuilder, Pass, WeightTypes};
+use crate::data::IGNORED;
 use crate::model::Model;
-
-/// The label of a token whose prediction does not count.
-pub const IGNORE: i32 = -100;
 
 /// A model's loss and gradients on batches of one shape.
 ///
-/// Inputs: `tokens i32[batch, length]`, `labels i32[batch · length]` (the token that follows, or [`IGNORE`]), then every
+/// Inputs: `tokens i32[batch, length]`, `labels i32[batch · length]` (the token that follows, or [`IGNORED`]), then every
 /// parameter by name. Outputs: `loss f32[]`, the mean over the labels that count, then `grad.<name>` for every parameter.
 pub struct TrainingProgram {
     /// The program.
@@ -76,6 +74,6 @@ fn loss(
     let logits = model.build(&ModelBuilder::new(&b, &in_f32, pass, position), tokens);
     let classes = b.type_of(logits).dim(-1);
     let rows = b.reshape(logits, &[batch * length, classes]);
-    b.output("loss", b.cross_entropy(rows, labels, i64::from(IGNORE)));
+    b.output("loss", b.cross_entropy(rows, labels, i64::from(IGNORED)));
     b.finish()
 }

@@ -6,4 +6,4 @@ pub mod trainer;
 
 pub use graph::TrainingProgram;
 pub use schedule::{Decay, Schedule};
-pub use trainer::{Batch, OptimizerOptions, Parameter, StepReport, TrainError, Trainer};
+pub use trainer::{OptimizerOptions, Parameter, StepReport, TrainError, Trainer};

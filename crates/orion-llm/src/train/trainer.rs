@@ -13,6 +13,7 @@ use orion_runtime::{
 
 use super::graph::TrainingProgram;
 use super::schedule::Schedule;
+use crate::data::Batch;
 
 /// What the optimiser does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -51,15 +52,6 @@ pub struct Parameter {
     pub first: Vec<f32>,
     /// The decayed mean of their squares.
     pub second: Vec<f32>,
-}
-
-/// A batch as the training program takes it.
-#[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
-    /// Token ids `[batch, length]`.
-    pub tokens: &'a [i32],
-    /// The token after each, or [`super::graph::IGNORE`].
-    pub labels: &'a [i32],
 }
 
 /// What a step did.
@@ -155,7 +147,7 @@ impl Trainer {
     ///
     /// # Errors
     /// When the device refuses, or the loss or a gradient is not finite; nothing has changed then.
-    pub fn step(&mut self, batches: &[Batch<'_>]) -> Result<StepReport, TrainError> {
+    pub fn step(&mut self, batches: &[Batch]) -> Result<StepReport, TrainError> {
         let mut loss = 0.0;
         for (index, batch) in batches.iter().enumerate() {
             let into_partial = index > 0;
@@ -204,10 +196,10 @@ fn run(
     session: &mut dyn Session,
     program: ProgramId,
     parameters: &[Parameter],
-    batch: &Batch<'_>,
+    batch: &Batch,
     gradients: &mut [Vec<f32>],
 ) -> Result<f32, RunError> {
-    let mut inputs = vec![TensorView::I32(batch.tokens), TensorView::I32(batch.labels)];
+    let mut inputs = vec![TensorView::I32(&batch.tokens), TensorView::I32(&batch.labels)];
     inputs.extend(parameters.iter().map(|parameter| TensorView::F32(&parameter.values)));
     let mut loss = [0.0];
     let mut outputs = vec![TensorViewMut::F32(&mut loss)];

@@ -26,7 +26,7 @@ pub use error::{LoadError, Place};
 pub use mapped::MappedWeights;
 pub use memory::{MemoryWeights, WrongSize};
 pub use open::{Description, ModelFile, open};
-pub use output::write_atomically;
+pub use output::{OutputFile, write_atomically};
 pub use quantize::{GgufNaming, QuantizeError, quantize};
 pub use set::{Arrangement, WeightSet};
 

@@ -9,7 +9,7 @@ use std::{
 use tempfile::NamedTempFile;
 
 /// A file being written. Until [`OutputFile::finish`], the path keeps what it had; dropping leaves nothing behind.
-pub(crate) struct OutputFile {
+pub struct OutputFile {
     target: PathBuf,
     sink: BufWriter<Sink>,
 }
@@ -38,7 +38,11 @@ impl Write for Sink {
 }
 
 impl OutputFile {
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+    /// Starts a file beside `path`, which keeps what it has until then.
+    ///
+    /// # Errors
+    /// Folders, files that are read-only, and what the system refuses.
+    pub fn create(path: &Path) -> io::Result<Self> {
         // A link keeps pointing where it points: what it names is replaced.
         let target = if path.is_symlink() { path.canonicalize()? } else { path.to_owned() };
         let sink = match std::fs::metadata(&target) {
@@ -58,7 +62,10 @@ impl OutputFile {
     }
 
     /// Makes sure that the bytes are on disk, and gives the file its name.
-    pub(crate) fn finish(self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the system refuses; nothing is left behind.
+    pub fn finish(self) -> io::Result<()> {
         match self.sink.into_inner().map_err(io::IntoInnerError::into_error)? {
             Sink::Temporary(file) => {
                 file.as_file().sync_all()?;

@@ -7,7 +7,8 @@ use clap::{Args, Subcommand};
 use orion_compiler::DType;
 use orion_kernels::memory::peak_resident_bytes;
 use orion_llm::Checkpoint;
-use orion_llm::train::{Batch, OptimizerOptions, Schedule, Trainer, TrainingProgram};
+use orion_llm::data::Batch;
+use orion_llm::train::{OptimizerOptions, Schedule, Trainer, TrainingProgram};
 use orion_runtime::cpu::Cpu;
 use serde_json::json;
 
@@ -152,10 +153,11 @@ impl Training {
         let tokens: Vec<i32> =
             (0..batch * length).map(|at| ((at * 7919 + 1) % vocabulary) as i32).collect();
         let labels: Vec<i32> = tokens[1..].iter().copied().chain([1]).collect();
+        let data = [Batch { tokens, labels, counted: batch * length }];
         let (mut times, mut loss) = (Vec::new(), 0.0);
         for step in 0..=self.steps {
             let start = Instant::now();
-            loss = trainer.step(&[Batch { tokens: &tokens, labels: &labels }])?.loss;
+            loss = trainer.step(&data)?.loss;
             if step > 0 {
                 times.push(start.elapsed());
             }

@@ -3,6 +3,7 @@
 mod bench;
 mod chat;
 mod completions;
+mod data;
 mod detokenize;
 mod infer;
 mod info;
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Info(info::Info),
     /// Write a model as GGUF with other weight types.
     Quantize(quantize::Quantize),
+    /// Prepare data for training.
+    Data(data::Data),
     /// Measure how fast this machine runs a model.
     Bench(bench::Bench),
     /// Write a completion script for a shell.
@@ -45,6 +48,7 @@ impl Command {
             Self::Detokenize(command) => command.run(),
             Self::Info(command) => command.run(),
             Self::Quantize(command) => command.run(),
+            Self::Data(command) => command.run(),
             Self::Bench(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
