@@ -11,6 +11,7 @@ mod model;
 mod quantize;
 mod sampling;
 mod tokenize;
+mod train;
 
 use clap::Subcommand;
 
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Info(info::Info),
     /// Write a model as GGUF with other weight types.
     Quantize(quantize::Quantize),
+    /// Train a model on your own text.
+    Train(Box<train::Train>),
     /// Prepare data for training.
     Data(data::Data),
     /// Measure how fast this machine runs a model.
@@ -48,6 +51,7 @@ impl Command {
             Self::Detokenize(command) => command.run(),
             Self::Info(command) => command.run(),
             Self::Quantize(command) => command.run(),
+            Self::Train(command) => command.run(),
             Self::Data(command) => command.run(),
             Self::Bench(command) => command.run(),
             Self::Completions(command) => command.run(),
