@@ -2,9 +2,10 @@
 //! back. Reading weights through 4 KiB pages costs a third of the memory bandwidth.
 
 use std::{
+    fmt,
     fs::File,
     io,
-    ops::Range,
+    ops::{Deref, DerefMut, Range},
     path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
@@ -93,6 +94,66 @@ impl PageBuffer {
         // SAFETY: `offset + len` is within the region by construction.
         let start = unsafe { self.region.start.add(self.offset) };
         (start.cast(), self.len / size_of::<T>())
+    }
+}
+
+/// Numbers in huge pages where the system has them: buffers of activations, parameters and gradients.
+#[derive(Default)]
+pub struct FloatBuffer {
+    pages: Option<PageBuffer>,
+}
+
+impl FloatBuffer {
+    /// Zeroes. Memory is taken page by page as it is written.
+    ///
+    /// # Panics
+    /// When the system refuses the memory, as a vector would.
+    pub fn zeroed(len: usize) -> Self {
+        let bytes = len.saturating_mul(size_of::<f32>());
+        match PageBuffer::zeroed(bytes) {
+            Ok(pages) => Self { pages: (len > 0).then_some(pages) },
+            Err(error) => panic!("{bytes} bytes of memory: {error}"),
+        }
+    }
+}
+
+impl From<&[f32]> for FloatBuffer {
+    fn from(values: &[f32]) -> Self {
+        let mut buffer = Self::zeroed(values.len());
+        buffer.copy_from_slice(values);
+        buffer
+    }
+}
+
+impl Deref for FloatBuffer {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        self.pages.as_ref().map_or(&[], PageBuffer::as_slice)
+    }
+}
+
+impl DerefMut for FloatBuffer {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        self.pages.as_mut().map_or(&mut [], PageBuffer::as_mut_slice)
+    }
+}
+
+impl Clone for FloatBuffer {
+    fn clone(&self) -> Self {
+        Self::from(&**self)
+    }
+}
+
+impl PartialEq for FloatBuffer {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl fmt::Debug for FloatBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
     }
 }
 

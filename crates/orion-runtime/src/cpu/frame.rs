@@ -1,14 +1,17 @@
 //! What a step sees while a plan runs. Every value has a [`Place`]; a step takes the buffers that it writes out of the
 //! frame, reads others through it, and puts them back, so that no two views overlap and nothing is copied.
 
+use std::ops::{Deref, DerefMut};
+
 use half::f16;
 use orion_compiler::{DType, Tensor, TensorType};
 use orion_kernels::attention;
 use orion_kernels::gradient;
 use orion_kernels::matmul;
+use orion_kernels::memory::FloatBuffer;
 use orion_kernels::pool::Pool;
 
-use crate::backend::TensorView;
+use crate::backend::{TensorView, TensorViewMut};
 
 /// Where a value lives. Dense real values, indices and truth values of the interior are all kept in `f32` buffers:
 /// `i32` bit for bit, `bool` as 0 and 1, `f16` and `bf16` as the numbers they stand for.
@@ -22,6 +25,36 @@ pub(super) enum Place {
     State(usize),
     /// The plan's constant at this index.
     Constant(usize),
+    /// The output at this index of the signature, in the caller's memory.
+    Output(usize),
+}
+
+/// Memory of a value that is being written.
+pub(super) enum Buffer<'a> {
+    /// The session's.
+    Own(FloatBuffer),
+    /// The caller's.
+    Lent(&'a mut [f32]),
+}
+
+impl Deref for Buffer<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Own(buffer) => buffer,
+            Self::Lent(slice) => slice,
+        }
+    }
+}
+
+impl DerefMut for Buffer<'_> {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        match self {
+            Self::Own(buffer) => buffer,
+            Self::Lent(slice) => slice,
+        }
+    }
 }
 
 /// A state's storage: `f16` caches are kept as such.
@@ -55,8 +88,10 @@ pub(super) struct Frame<'a> {
     pub(super) scratch: &'a mut Scratch,
     inputs: &'a [TensorView<'a>],
     constants: &'a [Vec<f32>],
-    buffers: &'a mut [Vec<f32>],
+    buffers: &'a mut [FloatBuffer],
     states: Vec<StateBuffer>,
+    /// The caller's outputs of real numbers; others are copied at the end.
+    outputs: Vec<&'a mut [f32]>,
 }
 
 impl<'a> Frame<'a> {
@@ -64,11 +99,22 @@ impl<'a> Frame<'a> {
         pool: &'a Pool,
         inputs: &'a [TensorView<'a>],
         constants: &'a [Vec<f32>],
-        buffers: &'a mut [Vec<f32>],
+        buffers: &'a mut [FloatBuffer],
         states: Vec<StateBuffer>,
         scratch: &'a mut Scratch,
     ) -> Self {
-        Self { pool, scratch, inputs, constants, buffers, states }
+        Self { pool, scratch, inputs, constants, buffers, states, outputs: Vec::new() }
+    }
+
+    /// Lends the caller's memory for outputs; integers are copied at the end.
+    pub(super) fn lend(&mut self, outputs: &'a mut [TensorViewMut<'_>]) {
+        self.outputs = outputs
+            .iter_mut()
+            .map(|output| match output {
+                TensorViewMut::F32(data) => &mut **data,
+                TensorViewMut::I32(_) => &mut [],
+            })
+            .collect();
     }
 
     pub(super) fn into_states(self) -> Vec<StateBuffer> {
@@ -76,17 +122,20 @@ impl<'a> Frame<'a> {
     }
 
     /// A buffer for writing, taken out of the frame until [`put`](Self::put).
-    pub(super) fn take(&mut self, place: Place) -> Vec<f32> {
+    pub(super) fn take(&mut self, place: Place) -> Buffer<'a> {
         match place {
-            Place::Buffer(index) => std::mem::take(&mut self.buffers[index]),
-            _ => Vec::new(),
+            Place::Buffer(index) => Buffer::Own(std::mem::take(&mut self.buffers[index])),
+            Place::Output(index) => Buffer::Lent(std::mem::take(&mut self.outputs[index])),
+            _ => Buffer::Lent(&mut []),
         }
     }
 
     /// Puts back what [`take`](Self::take) took.
-    pub(super) fn put(&mut self, place: Place, buffer: Vec<f32>) {
-        if let Place::Buffer(index) = place {
-            self.buffers[index] = buffer;
+    pub(super) fn put(&mut self, place: Place, buffer: Buffer<'a>) {
+        match (place, buffer) {
+            (Place::Buffer(index), Buffer::Own(buffer)) => self.buffers[index] = buffer,
+            (Place::Output(index), Buffer::Lent(slice)) => self.outputs[index] = slice,
+            _ => {}
         }
     }
 
@@ -109,6 +158,7 @@ impl<'a> Frame<'a> {
             },
             Place::Buffer(index) => &self.buffers[index][..count],
             Place::Constant(index) => &self.constants[index],
+            Place::Output(index) => &self.outputs[index][..count],
             Place::State(index) => match &self.states[index] {
                 StateBuffer::F32(data) => data,
                 StateBuffer::F16(_) => &[],

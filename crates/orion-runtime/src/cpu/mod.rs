@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use orion_compiler::{Op, Program, TensorType, Verified};
 use orion_kernels::isa::Isa;
+use orion_kernels::memory::FloatBuffer;
 use orion_kernels::pool::Pool;
 
 use self::frame::{Frame, Scratch, StateBuffer};
@@ -119,7 +120,7 @@ struct CpuSession {
     programs: Plans,
     states: BTreeMap<String, StateBuffer>,
     /// Reused from run to run, grown to the largest program's need.
-    buffers: Vec<Vec<f32>>,
+    buffers: Vec<FloatBuffer>,
     scratch: Scratch,
 }
 
@@ -153,9 +154,17 @@ impl Session for CpuSession {
             states,
             &mut self.scratch,
         );
+        frame.lend(outputs);
         plan.run(&mut frame);
-        plan.copy_outputs(&frame, outputs);
-        for (state, buffer) in plan.program().states().iter().zip(frame.into_states()) {
+        plan.copy_outputs(&mut frame);
+        let integers = plan.integer_outputs(&frame);
+        let states = frame.into_states();
+        for (index, values) in integers {
+            if let TensorViewMut::I32(data) = &mut outputs[index] {
+                data.copy_from_slice(&values);
+            }
+        }
+        for (state, buffer) in plan.program().states().iter().zip(states) {
             self.states.insert(state.name.clone(), buffer);
         }
         Ok(())

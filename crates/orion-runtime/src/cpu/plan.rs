@@ -2,17 +2,20 @@
 //! writes are folded at planning time or are the same memory as another value; buffers are shared between values whose
 //! lives do not overlap.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use orion_compiler::pass::{self, expand::expand_composites};
 use orion_compiler::{
-    Definition, Node, NodeId, Op, Precision, Program, Tensor, TensorType, ValueId, Verified, verify,
+    DType, Definition, Node, NodeId, Op, Precision, Program, Tensor, TensorType, ValueId, Verified,
+    verify,
 };
+
+use orion_kernels::memory::FloatBuffer;
 
 use super::frame::{Frame, Place, StateBuffer, encode};
 use super::step::{self, Claim, Step};
 use super::store::WeightStore;
-use crate::backend::{CompileError, TensorViewMut};
+use crate::backend::CompileError;
 
 /// A program ready to run.
 pub(super) struct Plan {
@@ -165,14 +168,15 @@ impl Plan {
     }
 
     /// Makes buffers large enough.
-    pub(super) fn reserve(&self, buffers: &mut Vec<Vec<f32>>) {
+    pub(super) fn reserve(&self, buffers: &mut Vec<FloatBuffer>) {
         if buffers.len() < self.buffers.len() {
-            buffers.resize(self.buffers.len(), Vec::new());
+            buffers.resize_with(self.buffers.len(), FloatBuffer::default);
         }
         for (buffer, &length) in buffers.iter_mut().zip(&self.buffers) {
             if buffer.len() < length {
-                // Old contents mean nothing to a new run: allocate zeroed pages instead of copying.
-                *buffer = vec![0.0; length];
+                // Old contents mean nothing to a new run. They go first, so that both are never there at once.
+                *buffer = FloatBuffer::default();
+                *buffer = FloatBuffer::zeroed(length);
             }
         }
     }
@@ -198,18 +202,27 @@ impl Plan {
         }
     }
 
-    pub(super) fn copy_outputs(&self, frame: &Frame<'_>, outputs: &mut [TensorViewMut<'_>]) {
-        for ((place, ty), output) in self.outputs.iter().zip(outputs) {
-            match output {
-                TensorViewMut::I32(data) => {
-                    data.copy_from_slice(&frame.ints(*place, ty.elements()))
-                }
-                TensorViewMut::F32(data) => match frame.reals(*place, ty.elements()) {
-                    found if found.len() == data.len() => data.copy_from_slice(found),
-                    _ => encode(&frame.tensor(*place, ty), data),
-                },
+    /// Fills the outputs that no step has written in place.
+    pub(super) fn copy_outputs(&self, frame: &mut Frame<'_>) {
+        for (index, (place, ty)) in self.outputs.iter().enumerate() {
+            let own = Place::Output(index);
+            if *place == own || ty.dtype == DType::I32 {
+                continue;
             }
+            let mut output = frame.take(own);
+            match frame.reals(*place, ty.elements()) {
+                found if found.len() == output.len() => output.copy_from_slice(found),
+                _ => encode(&frame.tensor(*place, ty), &mut output),
+            }
+            frame.put(own, output);
         }
+    }
+
+    /// The integers among the outputs, by index.
+    pub(super) fn integer_outputs(&self, frame: &Frame<'_>) -> Vec<(usize, Vec<i32>)> {
+        let all = self.outputs.iter().enumerate();
+        let integers = all.filter(|(_, (_, ty))| ty.dtype == DType::I32);
+        integers.map(|(index, (place, ty))| (index, frame.ints(*place, ty.elements()))).collect()
     }
 }
 
@@ -264,6 +277,17 @@ fn assign(planning: &Planning<'_>, claims: &[Claim]) -> (Places, Vec<usize>) {
     }
     for (index, value) in planning.constants.keys().enumerate() {
         places[value.index()] = Some(Place::Constant(index));
+    }
+    // What a step writes and the caller wants is written where the caller wants it.
+    let written: BTreeSet<ValueId> =
+        claims.iter().flat_map(|claim| &claim.writes).map(|&value| planning.root(value)).collect();
+    for (index, output) in program.outputs().iter().enumerate() {
+        let root = planning.root(output.value);
+        let is_real = |value| !matches!(program.type_of(value).dtype, DType::I32 | DType::Bool);
+        let place = &mut places[root.index()];
+        if place.is_none() && written.contains(&root) && is_real(root) && is_real(output.value) {
+            *place = Some(Place::Output(index));
+        }
     }
     let mut buffers: Vec<usize> = Vec::new();
     let mut free: Vec<usize> = Vec::new();

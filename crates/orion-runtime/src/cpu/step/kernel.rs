@@ -4,7 +4,7 @@ use orion_compiler::{DType, ValueId};
 use orion_kernels::pool::Pool;
 
 use super::{At, Claim, Step};
-use crate::cpu::frame::{Frame, Place, Scratch};
+use crate::cpu::frame::{Buffer, Frame, Place, Scratch};
 
 /// The operands of a call.
 pub(super) struct Operands<'a, 'b> {
@@ -78,7 +78,7 @@ pub(super) fn claim_results(
 
 impl<F: Fn(&Operands<'_, '_>, &mut Scratch, &mut [&mut [f32]]) + Send + Sync> Step for Kernel<F> {
     fn run(&self, frame: &mut Frame<'_>) {
-        let mut buffers: Vec<Vec<f32>> =
+        let mut buffers: Vec<Buffer<'_>> =
             self.outputs.iter().map(|&(place, _)| frame.take(place)).collect();
         let mut scratch = std::mem::take(frame.scratch);
         let mut outputs: Vec<&mut [f32]> = (buffers.iter_mut())

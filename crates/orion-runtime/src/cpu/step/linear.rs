@@ -8,7 +8,7 @@ use orion_kernels::elementwise;
 use orion_kernels::matmul::{PackedMatrix, matmul};
 
 use super::{At, Claim, Step};
-use crate::cpu::frame::{Frame, Place};
+use crate::cpu::frame::{Buffer, Frame, Place};
 use crate::cpu::plan::{Places, Planning};
 use crate::cpu::store::WeightStore;
 
@@ -92,7 +92,7 @@ fn is_packed(planning: &Planning<'_>, node: &Node) -> bool {
 
 impl Step for Linear {
     fn run(&self, frame: &mut Frame<'_>) {
-        let mut buffers: Vec<Vec<f32>> =
+        let mut buffers: Vec<Buffer<'_>> =
             self.parts.iter().map(|part| frame.take(part.out)).collect();
         let mut scratch = std::mem::take(&mut frame.scratch.matmul);
         let x = frame.reals(self.x, self.rows * self.columns);
