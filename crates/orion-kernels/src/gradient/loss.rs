@@ -24,21 +24,19 @@ pub struct LossGradients<'a> {
 /// loss is zero.
 ///
 /// # Panics
-/// When lengths do not fit: `weight` is `[classes, width]`, `labels` `[rows]`.
+/// When sizes do not fit: `weight` is `[classes, width]`, `labels` `[rows]`.
 pub fn linear_cross_entropy(
     pool: &Pool,
     scratch: &mut Scratch,
-    x: &[f32],
-    weight: &[f32],
+    x: &MatrixView<'_>,
+    weight: &MatrixView<'_>,
     labels: &[i32],
-    width: usize,
     ignore: i32,
     mut gradients: Option<LossGradients<'_>>,
 ) -> f32 {
     let rows = labels.len();
-    assert!(width > 0 && x.len() == rows * width, "a hidden state for each label");
-    assert!(weight.len().is_multiple_of(width), "whole rows of weights");
-    let classes = weight.len() / width;
+    let (classes, width) = (weight.row_count(), weight.column_count());
+    assert_eq!((x.row_count(), x.column_count()), (rows, width), "a hidden state for each label");
     let counted = labels.iter().filter(|&&label| label != ignore).count().max(1) as f32;
     let block = (LOGITS / (4 * classes).max(1)).clamp(16, 512).min(rows.max(1));
     let mut logits = vec![0.0; block * classes];
@@ -48,19 +46,20 @@ pub fn linear_cross_entropy(
     {
         weight.fill(0.0);
     }
-    let projection = MatrixView::rows(weight, classes, width);
     for first in (0..rows).step_by(block) {
         let labels = &labels[first..(first + block).min(rows)];
         let count = labels.len();
-        let part = MatrixView::rows(&x[first * width..], count, width);
+        let part = x.rows_from(first, count);
         let logits = &mut logits[..count * classes];
-        product(pool, scratch, &part, &projection.transposed(), logits, classes, false);
+        product(pool, scratch, &part, &weight.transposed(), logits, classes, false);
         let of_logits = gradients.as_ref().map(|gradients| gradients.of_loss / counted);
         loss += rows_loss(pool, logits, labels, classes, ignore, of_logits);
-        if let Some(LossGradients { x, weight, .. }) = &mut gradients {
-            let slopes = MatrixView::rows(logits, count, classes);
-            product(pool, scratch, &slopes, &projection, &mut x[first * width..], width, false);
-            product(pool, scratch, &slopes.transposed(), &part, weight, width, first > 0);
+        if let Some(gradients) = &mut gradients {
+            let slopes = MatrixView::rows(logits, count, classes).as_precise_as(weight);
+            let of_x = &mut gradients.x[first * width..];
+            product(pool, scratch, &slopes, weight, of_x, width, false);
+            let of_weight = &mut *gradients.weight;
+            product(pool, scratch, &slopes.transposed(), &part, of_weight, width, first > 0);
         }
     }
     (loss / f64::from(counted)) as f32

@@ -145,12 +145,12 @@ pub(super) fn gemm(
     run(pool, scratch, &Plan::new(pool.isa(), kernel, m, columns), &x, &rights);
 }
 
-/// `out = x · y`, or `out += x · y` when `accumulate`, in f32. The rows of `out` start `stride` values apart.
+/// `out = x · y`, or `out += x · y` when `accumulate`, summed in f32. Both operands are rounded to bf16, or none. The rows of `out` start `stride` values apart.
 ///
 /// Called from inside a job of `pool`, it does all the work on the calling thread.
 ///
 /// # Panics
-/// When the inner dimensions differ, or `out` is too short.
+/// When the inner dimensions differ, only one operand is rounded to bf16, or `out` is too short.
 pub fn product(
     pool: &Pool,
     scratch: &mut Scratch,
@@ -162,6 +162,7 @@ pub fn product(
 ) {
     let (m, columns) = (x.row_count(), y.column_count());
     assert_eq!(x.column_count(), y.row_count(), "inner dimensions");
+    assert_eq!(x.is_bf16(), y.is_bf16(), "both operands are rounded, or none");
     if m == 0 || columns == 0 {
         return;
     }
@@ -172,7 +173,7 @@ pub fn product(
         }
         return;
     }
-    let kernel = TileKernel::of(pool.isa(), false);
+    let kernel = TileKernel::of(pool.isa(), x.is_bf16());
     let right = Right { panels: y, out: DisjointMut::new(out), stride, accumulate };
     run(pool, scratch, &Plan::new(pool.isa(), kernel, m, x.column_count()), x, &[right]);
 }
@@ -188,20 +189,13 @@ fn run<P: Panels>(
     let packed = grow(&mut scratch.activations, m * units);
     let packed_parts = DisjointMut::new(&mut packed[..m * units]);
     pool.run(|thread| {
-        let mut rounded = Vec::new();
+        let mut pairs = Vec::new();
         for block in split(blocks, pool.threads(), thread) {
             let block = plan.block(block);
-            if plan.kernel.pairs {
-                x.round_pairs(&block, &mut rounded);
-            }
             for depth in plan.stretches() {
                 // SAFETY: every block belongs to one thread, and its stretches do not overlap.
                 let out = unsafe { packed_parts.slice(plan.packed(&block, &depth)) };
-                if plan.kernel.pairs {
-                    pack::pack_block(&rounded, block.len(), units, &depth, out);
-                } else {
-                    x.pack_block(&block, &depth, out);
-                }
+                x.pack_block(plan, &block, &depth, out, &mut pairs);
             }
         }
     });

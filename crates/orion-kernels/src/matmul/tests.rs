@@ -236,19 +236,22 @@ fn products_of_views_agree_with_f64_sums_by_rows_and_by_columns() {
                 [MatrixView::rows(&x, m, k), MatrixView::rows(&x_turned, k, m).transposed()];
             let rights =
                 [MatrixView::rows(&y, k, n), MatrixView::rows(&y_turned, n, k).transposed()];
-            for (left, right) in
-                lefts.iter().flat_map(|left| rights.iter().map(move |right| (left, right)))
-            {
+            let all = lefts.iter().flat_map(|left| rights.iter().map(move |right| (*left, *right)));
+            let all = all.flat_map(|(left, right)| {
+                [(left, right, false), (left.in_bf16(), right.in_bf16(), true)]
+            });
+            let nearest = |value: f32| half::bf16::from_f32(value).to_f64();
+            for (left, right, in_bf16) in all {
+                let exact = |value: f32| if in_bf16 { nearest(value) } else { f64::from(value) };
                 let (stride, before) = (n + 3, numbers(3, m * (n + 3)));
                 for accumulate in [false, true] {
                     let mut out = before.clone();
-                    product(&pool, &mut scratch, left, right, &mut out, stride, accumulate);
+                    product(&pool, &mut scratch, &left, &right, &mut out, stride, accumulate);
                     for i in 0..m {
                         for j in 0..stride {
                             let old = f64::from(before[i * stride + j]);
-                            let terms = (0..k).map(|k_| {
-                                f64::from(x[i * k + k_]) * f64::from(y[k_ * n + j.min(n - 1)])
-                            });
+                            let terms = (0..k)
+                                .map(|k_| exact(x[i * k + k_]) * exact(y[k_ * n + j.min(n - 1)]));
                             let sum: f64 = terms.sum();
                             let want = match (j < n, accumulate) {
                                 (false, _) => old,

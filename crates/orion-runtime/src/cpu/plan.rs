@@ -12,6 +12,7 @@ use orion_compiler::{
 
 use orion_kernels::memory::FloatBuffer;
 
+use super::MatmulPrecision;
 use super::frame::{Frame, Place, StateBuffer, encode};
 use super::step::{self, Claim, Step};
 use super::store::WeightStore;
@@ -32,6 +33,7 @@ pub(super) struct Plan {
 /// What is known about values while steps are chosen.
 pub(super) struct Planning<'a> {
     pub(super) program: &'a Program,
+    pub(super) precision: MatmulPrecision,
     /// Nodes that a step already covers.
     covered: Vec<bool>,
     /// Values that are the same memory as an earlier one.
@@ -98,10 +100,12 @@ impl Plan {
     pub(super) fn new(
         program: &Verified<Program>,
         store: &mut WeightStore,
+        precision: MatmulPrecision,
     ) -> Result<Self, CompileError> {
         let program = prepare(program)?;
         let mut planning = Planning {
             program: &program,
+            precision,
             covered: vec![
                 false;
                 program.order().iter().map(|id| id.index() + 1).max().unwrap_or(0)

@@ -13,7 +13,7 @@ use orion_llm::train::{OptimizerOptions, Schedule, Trainer, TrainingProgram};
 use orion_runtime::cpu::Cpu;
 use serde_json::json;
 
-use super::model::ModelOptions;
+use super::model::{ModelOptions, Precision};
 use crate::failure::Failure;
 use crate::output;
 
@@ -128,6 +128,9 @@ struct Training {
     /// Tokens of a sequence
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65536))]
     length: u32,
+    /// Precision of matrix products; parameters and their moments are f32
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    dtype: Precision,
     /// Steps that are timed, after one that is not; the median is reported
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     steps: u32,
@@ -139,7 +142,7 @@ struct Training {
 impl Training {
     fn run(self) -> Result<(), Failure> {
         let (batch, length) = (self.batch as usize, self.length as usize);
-        let cpu = Cpu::new(self.threads);
+        let cpu = Cpu::new(self.threads).with_matmul_precision(self.dtype.into());
         let threads = cpu.threads();
         let checkpoint = Checkpoint::open(&self.model, Some(DType::F32))?;
         let vocabulary = checkpoint.model.dimensions().vocabulary.max(1);

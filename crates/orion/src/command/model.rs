@@ -7,7 +7,7 @@ use orion_compiler::DType;
 use orion_llm::tokenizer::Tokenizer;
 use orion_llm::{Checkpoint, GenerateError, LanguageModel, LoadOptions};
 use orion_runtime::Backend;
-use orion_runtime::cpu::Cpu;
+use orion_runtime::cpu::{Cpu, MatmulPrecision};
 use orion_runtime::reference::Reference;
 
 use crate::failure::Failure;
@@ -82,6 +82,24 @@ pub(crate) enum Device {
     Cpu,
     /// The interpreter that defines what programs mean; slow.
     Reference,
+}
+
+/// How training multiplies matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Precision {
+    /// In f32.
+    F32,
+    /// Rounded to bf16 and summed in f32.
+    Bf16,
+}
+
+impl From<Precision> for MatmulPrecision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 /// Types that keys and values can be kept in.

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{Plan, pack};
 use crate::matmul::{GROUP_ROWS, PackedMatrix};
+use crate::vectorize::vectorized;
 
 /// The right operand of a product, as panels of `width` columns: `panel[k * width + lane]`.
 pub(super) trait Panels: Sync {
@@ -63,6 +64,8 @@ pub struct MatrixView<'a> {
     stride: usize,
     /// Whether a stored line is a column.
     by_columns: bool,
+    /// Whether values are rounded to bf16 as they are read.
+    in_bf16: bool,
 }
 
 impl<'a> MatrixView<'a> {
@@ -81,7 +84,7 @@ impl<'a> MatrixView<'a> {
     pub fn strided(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(stride >= columns, "rows do not overlap");
         assert!(rows == 0 || data.len() >= (rows - 1) * stride + columns, "all rows are there");
-        Self { data, rows, columns, stride, by_columns: false }
+        Self { data, rows, columns, stride, by_columns: false, in_bf16: false }
     }
 
     /// The first `rows` rows.
@@ -89,13 +92,36 @@ impl<'a> MatrixView<'a> {
     /// # Panics
     /// When there are fewer, or the matrix is transposed.
     pub fn first_rows(self, rows: usize) -> Self {
-        assert!(rows <= self.rows && !self.by_columns, "rows of the matrix");
-        Self { rows, ..self }
+        self.rows_from(0, rows)
+    }
+
+    /// The `rows` rows from `first` on.
+    ///
+    /// # Panics
+    /// When there are fewer, or the matrix is transposed.
+    pub fn rows_from(self, first: usize, rows: usize) -> Self {
+        assert!(first + rows <= self.rows && !self.by_columns, "rows of the matrix");
+        Self { data: &self.data[first * self.stride..], rows, ..self }
     }
 
     /// The transposed matrix, in the same memory.
     pub fn transposed(self) -> Self {
         Self { rows: self.columns, columns: self.rows, by_columns: !self.by_columns, ..self }
+    }
+
+    /// The matrix rounded to bf16, in the same memory; a product of two such ones is summed in f32.
+    pub fn in_bf16(self) -> Self {
+        Self { in_bf16: true, ..self }
+    }
+
+    /// The matrix rounded to bf16 if the other one is.
+    pub fn as_precise_as(self, other: &MatrixView<'_>) -> Self {
+        Self { in_bf16: other.in_bf16, ..self }
+    }
+
+    /// Whether it is rounded to bf16.
+    pub(super) fn is_bf16(&self) -> bool {
+        self.in_bf16
     }
 
     /// Number of rows.
@@ -108,30 +134,94 @@ impl<'a> MatrixView<'a> {
         self.columns
     }
 
-    /// Packs the rows `block` for the columns `depth`: `out[k][row]`.
-    pub(super) fn pack_block(&self, block: &Range<usize>, depth: &Range<usize>, out: &mut [f32]) {
+    /// Packs the rows `block` for the units `depth`: `out[unit][row]`. `pairs` is working memory.
+    pub(super) fn pack_block(
+        &self,
+        plan: &Plan,
+        block: &Range<usize>,
+        depth: &Range<usize>,
+        out: &mut [f32],
+        pairs: &mut Vec<f32>,
+    ) {
         if self.by_columns {
-            self.copy_lines(depth, block, out, block.len());
+            self.copy_lines(plan, depth, block, out, block.len());
         } else {
-            let x = &self.data[block.start * self.stride..];
-            pack::pack_block(x, block.len(), self.stride, depth, out);
+            self.turn_lines(plan, block, depth, out, pairs);
+        }
+        if self.in_bf16 && !plan.kernel.pairs {
+            vectorized!(plan.isa, round_all(out: &mut [f32]));
         }
     }
 
-    /// The rows `block` rounded to bf16, as pairs.
-    pub(super) fn round_pairs(&self, block: &Range<usize>, out: &mut Vec<f32>) {
-        debug_assert!(!self.by_columns && self.stride == self.columns);
-        let x = &self.data[block.start * self.columns..block.end * self.columns];
-        pack::round_pairs(x, self.columns, out);
+    /// `out[unit][line]` for the stored lines `lines` and the units `depth` of them.
+    fn turn_lines(
+        &self,
+        plan: &Plan,
+        lines: &Range<usize>,
+        depth: &Range<usize>,
+        out: &mut [f32],
+        pairs: &mut Vec<f32>,
+    ) {
+        let stored = &self.data[lines.start * self.stride..];
+        if !plan.kernel.pairs {
+            pack::pack_block(stored, lines.len(), self.stride, depth, out);
+            return;
+        }
+        let length = if self.by_columns { self.rows } else { self.columns };
+        let part = 2 * depth.start..(2 * depth.end).min(length);
+        pairs.clear();
+        for line in stored.chunks(self.stride).take(lines.len()) {
+            pack::round_pairs(plan.isa, &line[part.clone()], pairs);
+        }
+        pack::pack_block(pairs, lines.len(), depth.len(), &(0..depth.len()), out);
     }
 
-    /// Copies the part `columns` of the stored lines `lines` to the starts of lines of `out`.
-    fn copy_lines(&self, lines: &Range<usize>, part: &Range<usize>, out: &mut [f32], width: usize) {
-        for (line, out) in lines.clone().zip(out.chunks_mut(width)) {
-            let line = &self.data[line * self.stride..][part.clone()];
-            out[..line.len()].copy_from_slice(line);
+    /// Copies the part `columns` of the units of stored lines `units` to the starts of lines of `out`.
+    fn copy_lines(
+        &self,
+        plan: &Plan,
+        units: &Range<usize>,
+        part: &Range<usize>,
+        out: &mut [f32],
+        width: usize,
+    ) {
+        let line = |index: usize| &self.data[index * self.stride..][part.clone()];
+        let count = if self.by_columns { self.columns } else { self.rows };
+        if !plan.kernel.pairs {
+            for (index, out) in units.clone().zip(out.chunks_mut(width)) {
+                copy_short(line(index), out);
+            }
+            return;
+        }
+        for (unit, out) in units.clone().zip(out.chunks_mut(width)) {
+            let (low, second) = (line(2 * unit), 2 * unit + 1);
+            let high = if second < count { line(second) } else { &[] };
+            vectorized!(plan.isa, join_lines(low: &[f32], high: &[f32], out: &mut [f32]));
         }
     }
+}
+
+/// Copies a few values; a call of the library's copy would take longer than they do.
+#[inline(always)]
+fn copy_short(from: &[f32], to: &mut [f32]) {
+    let (from, from_rest) = from.as_chunks::<4>();
+    let (to, to_rest) = to.split_at_mut(4 * from.len());
+    for (from, to) in from.iter().zip(to.as_chunks_mut::<4>().0) {
+        *to = *from;
+    }
+    for (from, to) in from_rest.iter().zip(to_rest) {
+        *to = *from;
+    }
+}
+
+#[inline(always)]
+fn join_lines<const FUSED: bool>(low: &[f32], high: &[f32], out: &mut [f32]) {
+    pack::join(low, high, out);
+}
+
+#[inline(always)]
+fn round_all<const FUSED: bool>(values: &mut [f32]) {
+    values.iter_mut().for_each(|value| *value = pack::rounded(*value));
 }
 
 impl Panels for MatrixView<'_> {
@@ -142,30 +232,34 @@ impl Panels for MatrixView<'_> {
     fn fill(&self, plan: &Plan, from: Range<usize>, depth: &Range<usize>, panel: &mut [f32]) {
         let width = plan.kernel.groups * GROUP_ROWS;
         if !self.by_columns {
-            self.copy_lines(depth, &from, panel, width);
-            return;
-        }
-        // Columns that are stored as lines are what the left operand's rows are, but the last panel may be narrow.
-        let columns = &self.data[from.start * self.stride..];
-        if from.len() == width {
-            pack::pack_block(columns, width, self.stride, depth, panel);
+            self.copy_lines(plan, depth, &from, panel, width);
+        } else if from.len() == width {
+            // Columns that are stored as lines are what the left operand's rows are.
+            self.turn_lines(plan, &from, depth, panel, &mut Vec::new());
         } else {
-            for (lane, column) in columns.chunks(self.stride).take(from.len()).enumerate() {
-                for (k, value) in column[depth.clone()].iter().enumerate() {
-                    panel[k * width + lane] = *value;
-                }
+            // The last panel may be narrow.
+            let mut narrow = vec![0.0; from.len() * depth.len()];
+            self.turn_lines(plan, &from, depth, &mut narrow, &mut Vec::new());
+            for (lanes, out) in narrow.chunks(from.len()).zip(panel.chunks_mut(width)) {
+                out[..lanes.len()].copy_from_slice(lanes);
             }
+        }
+        if self.in_bf16 && !plan.kernel.pairs {
+            vectorized!(plan.isa, round_all(panel: &mut [f32]));
         }
     }
 
     fn prefetch(
         &self,
-        _: &Plan,
+        plan: &Plan,
         from: Range<usize>,
         depth: &Range<usize>,
         (part, parts): (usize, usize),
     ) {
-        let (lines, within) = if self.by_columns { (&from, depth) } else { (depth, &from) };
+        // Units of two rows or columns each.
+        let scale = if plan.kernel.pairs { 2 } else { 1 };
+        let depth = scale * depth.start..(scale * depth.end).min(self.rows);
+        let (lines, within) = if self.by_columns { (&from, &depth) } else { (&depth, &from) };
         for line in crate::pool::split(lines.len(), parts, part) {
             let line = &self.data[(lines.start + line) * self.stride..][within.clone()];
             pack::prefetch(line);

@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
+use crate::Isa;
 use crate::matmul::GROUP_ROWS;
+use crate::vectorize::vectorized;
 
 /// `out[k][row] = x[row][depth.start + k]`, for rows that start `stride` apart.
 pub(super) fn pack_block(
@@ -42,14 +44,42 @@ pub(super) fn pack_block(
     }
 }
 
-/// Rounds the rows of `x` to bf16, to nearest and ties to even, two to a unit; an odd last one is paired with zero.
-pub(super) fn round_pairs(x: &[f32], columns: usize, out: &mut Vec<f32>) {
-    out.clear();
-    for row in x.chunks_exact(columns) {
-        let (pairs, last) = row.as_chunks::<2>();
-        out.extend(pairs.iter().map(|&[low, high]| unit(bf16_bits(low), bf16_bits(high))));
-        out.extend(last.iter().map(|&last| unit(bf16_bits(last), 0)));
+/// Appends a line rounded to bf16, to nearest and ties to even, two values to a unit; an odd last one is paired with
+/// zero.
+pub(super) fn round_pairs(isa: Isa, line: &[f32], out: &mut Vec<f32>) {
+    let start = out.len();
+    out.resize(start + line.len().div_ceil(2), 0.0);
+    let out = &mut out[start..];
+    vectorized!(isa, pair_up(line: &[f32], out: &mut [f32]));
+}
+
+#[inline(always)]
+fn pair_up<const FUSED: bool>(line: &[f32], out: &mut [f32]) {
+    let (pairs, last) = line.as_chunks::<2>();
+    for (&[low, high], out) in pairs.iter().zip(&mut *out) {
+        *out = unit(bf16_bits(low), bf16_bits(high));
     }
+    if let ([last], Some(out)) = (last, out.last_mut()) {
+        *out = unit(bf16_bits(*last), 0);
+    }
+}
+
+/// Pairs two lines, value by value, rounded to bf16; without a second line each value is paired with zero.
+#[inline(always)]
+pub(super) fn join(low: &[f32], high: &[f32], out: &mut [f32]) {
+    if high.is_empty() {
+        low.iter().zip(out).for_each(|(low, out)| *out = unit(bf16_bits(*low), 0));
+        return;
+    }
+    for ((low, high), out) in low.iter().zip(high).zip(out) {
+        *out = unit(bf16_bits(*low), bf16_bits(*high));
+    }
+}
+
+/// The nearest bf16, as f32.
+#[inline(always)]
+pub(super) fn rounded(value: f32) -> f32 {
+    f32::from_bits(bf16_bits(value) << 16)
 }
 
 /// `panel[k * stride + lane]` = the pair of columns `range.start + k` of row `lane` of a bf16 group.
@@ -71,11 +101,13 @@ pub(super) fn copy_pairs(group: &[u8], range: &Range<usize>, panel: &mut [f32], 
     }
 }
 
+#[inline(always)]
 fn unit(low: u32, high: u32) -> f32 {
     f32::from_bits(low | high << 16)
 }
 
 /// The upper half of the nearest bf16. Branch-free, unlike `half`'s, so that it vectorises.
+#[inline(always)]
 fn bf16_bits(value: f32) -> u32 {
     let bits = value.to_bits();
     let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;

@@ -49,9 +49,9 @@ fn linear(at: At<'_>, types: &[TensorType]) -> Option<Claim> {
     let (columns, rows) = (types[1].dim(-1), types[1].dim(0));
     let has_bias = types.len() > 2;
     kernel::claim(at, move |operands, scratch, out| {
-        let (x, pool) = (operands.reals(0), operands.pool());
-        let x = MatrixView::rows(x, x.len() / columns.max(1), columns);
-        let weight = MatrixView::rows(operands.reals(1), rows, columns);
+        let pool = operands.pool();
+        let x = operands.matrix(0, operands.reals(0).len() / columns.max(1), columns);
+        let weight = operands.matrix(1, rows, columns);
         product(pool, &mut scratch.matmul, &x, &weight.transposed(), out[0], rows, false);
         if has_bias {
             elementwise::add_assign(pool, out[0], operands.reals(2));
@@ -68,13 +68,12 @@ fn matmul(at: At<'_>, types: &[TensorType], turn_x: bool, turn_y: bool) -> Optio
     };
     let width = if turn_y { y_rows } else { y_columns };
     kernel::claim(at, move |operands, scratch, out| {
-        let x = turned_view(operands.reals(0), x_rows, x_columns, turn_x);
-        let y = turned_view(operands.reals(1), y_rows, y_columns, turn_y);
+        let x = turned(operands.matrix(0, x_rows, x_columns), turn_x);
+        let y = turned(operands.matrix(1, y_rows, y_columns), turn_y);
         product(operands.pool(), &mut scratch.matmul, &x, &y, out[0], width, false);
     })
 }
 
-fn turned_view(data: &[f32], rows: usize, columns: usize, turn: bool) -> MatrixView<'_> {
-    let view = MatrixView::rows(data, rows, columns);
-    if turn { view.transposed() } else { view }
+fn turned(matrix: MatrixView<'_>, turn: bool) -> MatrixView<'_> {
+    if turn { matrix.transposed() } else { matrix }
 }

@@ -6,7 +6,7 @@ use orion_compiler::op::{
 use orion_compiler::{DType, Op, TensorType};
 use orion_kernels::attention::AttentionShape;
 use orion_kernels::gradient;
-use orion_kernels::matmul::{MatrixView, product};
+use orion_kernels::matmul::product;
 use orion_kernels::rope::{RopeShape, rope};
 
 use super::{At, Claim, kernel};
@@ -125,15 +125,15 @@ fn linear(at: At<'_>, op: &GradientOf<Linear>, types: &[TensorType]) -> Option<C
     kernel::claim(at, move |operands, scratch, out| {
         let (pool, scratch) = (operands.pool(), &mut scratch.matmul);
         let dy = operands.reals(last);
-        let dy_rows = MatrixView::rows(dy, dy.len() / rows.max(1), rows);
+        let dy_rows = operands.matrix(last, dy.len() / rows.max(1), rows);
         for (&index, out) in of.iter().zip(out) {
             match index {
                 0 => {
-                    let weight = MatrixView::rows(operands.reals(1), rows, columns);
+                    let weight = operands.matrix(1, rows, columns);
                     product(pool, scratch, &dy_rows, &weight, out, columns, false);
                 }
                 1 => {
-                    let x = MatrixView::rows(operands.reals(0), dy_rows.row_count(), columns);
+                    let x = operands.matrix(0, dy_rows.row_count(), columns);
                     product(pool, scratch, &dy_rows.transposed(), &x, out, columns, false);
                 }
                 _ => gradient::add_columns(pool, out, dy),

@@ -1,15 +1,18 @@
 //! A step of one kernel call on operands that lie in memory as numbers: what training's steps are.
 
 use orion_compiler::{DType, ValueId};
+use orion_kernels::matmul::MatrixView;
 use orion_kernels::pool::Pool;
 
 use super::{At, Claim, Step};
+use crate::cpu::MatmulPrecision;
 use crate::cpu::frame::{Buffer, Frame, Place, Scratch};
 
 /// The operands of a call.
 pub(super) struct Operands<'a, 'b> {
     frame: &'a Frame<'b>,
     places: &'a [(Place, usize)],
+    precision: MatmulPrecision,
 }
 
 impl<'a> Operands<'a, '_> {
@@ -20,6 +23,19 @@ impl<'a> Operands<'a, '_> {
     /// Operand `index`, a real one.
     pub(super) fn reals(&self, index: usize) -> &'a [f32] {
         self.places.get(index).map_or(&[], |&(place, count)| self.frame.reals(place, count))
+    }
+
+    /// Operand `index` as the rows of a matrix, in the precision of products.
+    pub(super) fn matrix(&self, index: usize, rows: usize, columns: usize) -> MatrixView<'a> {
+        self.in_precision(MatrixView::rows(self.reals(index), rows, columns))
+    }
+
+    /// A matrix in the precision of products.
+    pub(super) fn in_precision<'m>(&self, matrix: MatrixView<'m>) -> MatrixView<'m> {
+        match self.precision {
+            MatmulPrecision::F32 => matrix,
+            MatmulPrecision::Bf16 => matrix.in_bf16(),
+        }
     }
 
     /// Operand `index`, whole numbers.
@@ -37,6 +53,7 @@ impl<'a> Operands<'a, '_> {
 struct Kernel<F> {
     inputs: Vec<(Place, usize)>,
     outputs: Vec<(Place, usize)>,
+    precision: MatmulPrecision,
     call: F,
 }
 
@@ -66,11 +83,13 @@ pub(super) fn claim_results(
     }
     let inputs: Vec<_> = node.inputs.iter().map(sized).collect();
     let outputs: Vec<_> = results.iter().map(sized).collect();
+    let precision = planning.precision;
     let make = Box::new(move |places: &crate::cpu::plan::Places, _: &mut _| {
         let placed = |list: Vec<(ValueId, usize)>| {
             list.into_iter().map(|(value, count)| (places.of(value), count)).collect()
         };
-        let step = Kernel { inputs: placed(inputs), outputs: placed(outputs), call };
+        let (inputs, outputs) = (placed(inputs), placed(outputs));
+        let step = Kernel { inputs, outputs, precision, call };
         Ok(Box::new(step) as Box<dyn Step>)
     });
     Some(Claim { writes: results.to_vec(), ..Claim::node(at.id, node, make) })
@@ -85,7 +104,8 @@ impl<F: Fn(&Operands<'_, '_>, &mut Scratch, &mut [&mut [f32]]) + Send + Sync> St
             .zip(&self.outputs)
             .map(|(buffer, &(_, count))| &mut buffer[..count])
             .collect();
-        (self.call)(&Operands { frame, places: &self.inputs }, &mut scratch, &mut outputs);
+        let operands = Operands { frame, places: &self.inputs, precision: self.precision };
+        (self.call)(&operands, &mut scratch, &mut outputs);
         *frame.scratch = scratch;
         for (buffer, &(place, _)) in buffers.into_iter().zip(&self.outputs) {
             frame.put(place, buffer);

@@ -4,7 +4,9 @@ use orion_compiler::op::GradientOf;
 use orion_compiler::op::LinearCrossEntropy;
 use orion_compiler::{DType, Node, NodeId, Op, Program, TensorType, ValueId};
 use orion_kernels::gradient::{LossGradients, linear_cross_entropy};
+use orion_kernels::matmul::MatrixView;
 
+use super::kernel::Operands;
 use super::{At, Claim, kernel};
 
 /// Whether a kernel gives the loss, or both gradients: in f32.
@@ -53,9 +55,9 @@ fn constant(program: &Program, value: ValueId) -> Option<f64> {
 fn loss(at: At<'_>, op: &LinearCrossEntropy, types: &[TensorType]) -> Option<Claim> {
     let (width, ignore) = (types[0].dim(-1), i32::try_from(op.ignore).ok()?);
     kernel::claim(at, move |operands, scratch, out| {
-        let (x, weight, labels) = (operands.reals(0), operands.reals(1), operands.ints(2));
+        let (x, weight, labels) = matrices(operands, width);
         let (pool, scratch) = (operands.pool(), &mut scratch.matmul);
-        out[0][0] = linear_cross_entropy(pool, scratch, x, weight, &labels, width, ignore, None);
+        out[0][0] = linear_cross_entropy(pool, scratch, &x, &weight, &labels, ignore, None);
     })
 }
 
@@ -69,11 +71,21 @@ fn gradient(
         let [x_gradient, weight_gradient] = out else { return };
         let of_loss = operands.reals(3).first().copied().unwrap_or(0.0);
         let gradients = LossGradients { of_loss, x: x_gradient, weight: weight_gradient };
-        let (x, weight, labels) = (operands.reals(0), operands.reals(1), operands.ints(2));
+        let (x, weight, labels) = matrices(operands, width);
         let (pool, scratch) = (operands.pool(), &mut scratch.matmul);
         let gradients = Some(gradients);
-        linear_cross_entropy(pool, scratch, x, weight, &labels, width, ignore, gradients);
+        linear_cross_entropy(pool, scratch, &x, &weight, &labels, ignore, gradients);
     })
+}
+
+/// Hidden states, projection and labels.
+fn matrices<'a>(
+    operands: &Operands<'a, '_>,
+    width: usize,
+) -> (MatrixView<'a>, MatrixView<'a>, Vec<i32>) {
+    let rows = |index| operands.reals(index).len() / width.max(1);
+    let matrix = |index| operands.matrix(index, rows(index), width);
+    (matrix(0), matrix(1), operands.ints(2))
 }
 
 fn together(
@@ -88,10 +100,10 @@ fn together(
     let claim = kernel::claim_results(at, &results, move |operands, scratch, out| {
         let [loss, x_gradient, weight_gradient] = out else { return };
         let gradients = LossGradients { of_loss, x: x_gradient, weight: weight_gradient };
-        let (x, weight, labels) = (operands.reals(0), operands.reals(1), operands.ints(2));
+        let (x, weight, labels) = matrices(operands, width);
         let (pool, scratch) = (operands.pool(), &mut scratch.matmul);
         let gradients = Some(gradients);
-        loss[0] = linear_cross_entropy(pool, scratch, x, weight, &labels, width, ignore, gradients);
+        loss[0] = linear_cross_entropy(pool, scratch, &x, &weight, &labels, ignore, gradients);
     })?;
     Some(Claim { nodes: vec![at.id, id], ..claim })
 }
