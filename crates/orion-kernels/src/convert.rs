@@ -4,7 +4,8 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use crate::Pool;
-use crate::vectorize::share;
+use crate::matmul::pair_up;
+use crate::vectorize::{share, vectorized};
 
 /// `out = x` rounded to `f16`; beyond 65,504 infinity.
 ///
@@ -42,10 +43,61 @@ pub fn bf16_to_f32(pool: &Pool, out: &mut [f32], x: &[bf16]) {
     share(pool, out, 16, |out, at| x[at..at + out.len()].convert_to_f32_slice(out));
 }
 
+/// Rounds `x` to bf16, two to the bits of each `f32` of `out`: values that wait in half the memory.
+///
+/// # Panics
+/// When `out` is not half as long, rounded up.
+pub fn pack_bf16(pool: &Pool, out: &mut [f32], x: &[f32]) {
+    assert_eq!(out.len(), x.len().div_ceil(2), "two values to each of `out`");
+    share(pool, out, 16, |out, at| {
+        let x = &x[2 * at..x.len().min(2 * (at + out.len()))];
+        vectorized!(pool.isa(), pair_up(x: &[f32], out: &mut [f32]));
+    });
+}
+
+/// The values that [`pack_bf16`] packed.
+///
+/// # Panics
+/// When `packed` is not half as long as `out`, rounded up.
+pub fn unpack_bf16(pool: &Pool, out: &mut [f32], packed: &[f32]) {
+    assert_eq!(packed.len(), out.len().div_ceil(2), "two values to each of `packed`");
+    share(pool, out, 32, |out, at| {
+        let packed = &packed[at / 2..];
+        vectorized!(pool.isa(), part(out: &mut [f32], packed: &[f32]));
+    });
+}
+
+#[inline(always)]
+fn part<const FUSED: bool>(out: &mut [f32], packed: &[f32]) {
+    let (pairs, last) = out.as_chunks_mut::<2>();
+    for ([low, high], bits) in pairs.iter_mut().zip(packed) {
+        *low = f32::from_bits(bits.to_bits() << 16);
+        *high = f32::from_bits(bits.to_bits() & 0xffff_0000);
+    }
+    if let ([last], Some(bits)) = (last, packed.get(pairs.len())) {
+        *last = f32::from_bits(bits.to_bits() << 16);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Isa;
+
+    #[test]
+    fn packed_bf16_comes_back_rounded() {
+        for isa in Isa::available() {
+            let pool = Pool::new(2, isa);
+            for length in [0, 1, 2, 33, 70_001] {
+                let x = crate::testing::noise(length, 5);
+                let mut packed = vec![0.0; length.div_ceil(2)];
+                let mut back = vec![0.0; length];
+                pack_bf16(&pool, &mut packed, &x);
+                unpack_bf16(&pool, &mut back, &packed);
+                assert!(back.iter().zip(&x).all(|(y, &x)| *y == bf16::from_f32(x).to_f32()));
+            }
+        }
+    }
 
     #[test]
     fn every_f16_comes_back_and_ties_go_to_even() {

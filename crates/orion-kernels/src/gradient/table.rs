@@ -3,7 +3,7 @@
 use crate::Pool;
 use crate::pool::{DisjointMut, split};
 
-/// The gradient of a table `[rows, width]` whose rows `index` were read: `dtable` is overwritten. Each thread adds up
+/// The gradient of a table `[rows, width]` whose rows `index` were read: `dtable` is overwritten, or added to. Each thread adds up
 /// columns of its own, in the order of `index`, so that the result does not depend on the threads. Ids outside of the
 /// table are passed over.
 ///
@@ -15,16 +15,19 @@ pub fn embedding_gradient(
     dy: &[f32],
     index: &[i32],
     width: usize,
+    accumulate: bool,
 ) {
     assert!(width > 0 && dtable.len().is_multiple_of(width), "whole rows");
     assert_eq!(dy.len(), index.len() * width, "a gradient for each row that was read");
     let rows = dtable.len() / width;
     let out = DisjointMut::new(dtable);
-    pool.run(|thread| {
-        let own = split(rows, pool.threads(), thread);
-        // SAFETY: `split` gives every row to one thread.
-        unsafe { out.slice(own.start * width..own.end * width) }.fill(0.0);
-    });
+    if !accumulate {
+        pool.run(|thread| {
+            let own = split(rows, pool.threads(), thread);
+            // SAFETY: `split` gives every row to one thread.
+            unsafe { out.slice(own.start * width..own.end * width) }.fill(0.0);
+        });
+    }
     pool.run(|thread| {
         let columns = split(width, pool.threads(), thread);
         for (&id, dy) in index.iter().zip(dy.chunks_exact(width)) {

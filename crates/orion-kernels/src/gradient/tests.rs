@@ -114,7 +114,7 @@ fn tables() {
         let (width, index) = (5, [2, 0, 2, -1, 7, 3]);
         let dy = noise(index.len() * width, 1);
         let mut table = vec![9.0; 4 * width];
-        embedding_gradient(&pool, &mut table, &dy, &index, width);
+        embedding_gradient(&pool, &mut table, &dy, &index, width, false);
         let mut want = vec![0.0; 4 * width];
         for (id, dy) in [2, 0, 2].into_iter().zip(dy.chunks(width)).chain([(3, &dy[5 * width..])]) {
             want[id * width..][..width].iter_mut().zip(dy).for_each(|(to, dy)| *to += dy);

@@ -17,6 +17,7 @@ mod tile;
 use std::ops::Range;
 
 pub use operand::MatrixView;
+pub(crate) use pack::pair_up;
 
 use operand::Panels;
 

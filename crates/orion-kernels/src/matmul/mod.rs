@@ -16,6 +16,7 @@ pub(crate) mod lanes;
 mod packed;
 mod quantized;
 
+pub(crate) use gemm::pair_up;
 pub use gemm::{MatrixView, product};
 pub use packed::{MatrixSource, PackError, PackedMatrix};
 

@@ -1,7 +1,7 @@
 //! The program of a training step: the loss of a batch and its gradients, derived from the model's forward definition.
 //! Weights are inputs, so that an optimiser's step needs no new program.
 
-use orion_compiler::grad::grad;
+use orion_compiler::grad::{Saving, grad_saving};
 use orion_compiler::pass::{self, FUSE_LOSS, Options};
 use orion_compiler::{Builder, DType, Program, TensorType, ValueId, Verified, verify};
 
@@ -44,8 +44,8 @@ pub enum GraphError {
 }
 
 impl TrainingProgram {
-    /// Derives the program of `model` for batches of `batch` sequences of `length` tokens. Its weights are trained
-    /// in f32.
+    /// Derives the program of `model` for batches of `batch` sequences of `length` tokens. Its weights are trained in
+    /// f32; cheap forward results are computed again in the backward pass.
     ///
     /// # Errors
     /// When a parameter that the model reads is missing or has another shape.
@@ -55,13 +55,29 @@ impl TrainingProgram {
         batch: usize,
         length: usize,
     ) -> Result<Self, GraphError> {
+        let saving = Saving { recompute: Some(Saving::is_cheap), dtype: None };
+        Self::with_saving(model, weights, batch, length, saving)
+    }
+
+    /// As [`new`](Self::new), with forward results saved for the backward pass as `saving` says.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_saving(
+        model: &dyn Model,
+        weights: Weights<'_>,
+        batch: usize,
+        length: usize,
+        saving: Saving,
+    ) -> Result<Self, GraphError> {
         let forward = verify(loss(model, weights, batch, length)?)?;
         let fused = pass::run(forward, &[FUSE_LOSS], Options::default())?;
         let roots: Vec<ValueId> = fused.weights().iter().map(|weight| weight.value).collect();
         let parameters = (fused.weights().iter())
             .map(|weight| (weight.name.clone(), fused.type_of(weight.value).clone()))
             .collect();
-        let program = verify(grad(&fused, "loss", &roots)?.with_weights_as_inputs())?;
+        let program =
+            verify(grad_saving(&fused, "loss", &roots, &saving)?.with_weights_as_inputs())?;
         let loss = verify(fused.into_inner().with_weights_as_inputs())?;
         Ok(Self { program, loss, vocabulary: model.dimensions().vocabulary, parameters })
     }

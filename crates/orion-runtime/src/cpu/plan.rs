@@ -40,6 +40,7 @@ pub(super) struct Planning<'a> {
     same_as: BTreeMap<ValueId, ValueId>,
     constants: BTreeMap<ValueId, Tensor>,
     uses: Vec<usize>,
+    packed: BTreeSet<ValueId>,
 }
 
 impl Planning<'_> {
@@ -75,6 +76,23 @@ impl Planning<'_> {
     /// Nodes from `id` on, in execution order, that no step covers yet.
     pub(super) fn open_from(&self, position: usize) -> impl Iterator<Item = (NodeId, &Node)> {
         self.program.nodes().skip(position).filter(|(id, _)| !self.covered[id.index()])
+    }
+
+    /// Whether an earlier step makes `value`, which no other value shares memory with.
+    pub(super) fn is_done(&self, value: ValueId) -> bool {
+        let made = self.program.producer(value).is_some_and(|id| self.covered[id.index()]);
+        made && self.root(value) == value && !self.same_as.values().any(|of| *of == value)
+    }
+
+    /// Whether `value` waits as packed bf16: nothing but its widening reads it.
+    pub(super) fn is_packed(&self, value: ValueId) -> bool {
+        self.packed.contains(&value)
+    }
+
+    /// Numbers that the buffer of `value` has room for.
+    fn room(&self, value: ValueId) -> usize {
+        let elements = self.program.type_of(value).elements();
+        if self.is_packed(value) { elements.div_ceil(2) } else { elements }
     }
 
     /// How many operands, outputs and states read `value`.
@@ -113,6 +131,7 @@ impl Plan {
             same_as: BTreeMap::new(),
             constants: BTreeMap::new(),
             uses: program.use_counts(),
+            packed: step::packed_values(&program),
         };
         let mut claims: Vec<Claim> = Vec::new();
         for (position, (id, node)) in program.nodes().enumerate() {
@@ -302,7 +321,7 @@ fn assign(planning: &Planning<'_>, claims: &[Claim]) -> (Places, Vec<usize>) {
             if places[root.index()].is_some() {
                 continue;
             }
-            let need = program.type_of(root).elements();
+            let need = planning.room(root);
             // The smallest that is large enough; else the largest, which then grows.
             let best = (0..free.len()).min_by_key(|&slot| {
                 let size = buffers[free[slot]];

@@ -147,8 +147,10 @@ impl Training {
         let checkpoint = Checkpoint::open(&self.model, Some(DType::F32))?;
         let vocabulary = checkpoint.model.dimensions().vocabulary.max(1);
         let types = |name: &str| checkpoint.weights.type_of(name).cloned();
+        let weights = Weights::Stored(&types);
+        let saving = self.dtype.saving();
         let training =
-            TrainingProgram::new(&*checkpoint.model, Weights::Stored(&types), batch, length)?;
+            TrainingProgram::with_saving(&*checkpoint.model, weights, batch, length, saving)?;
         let parameters = training.parameters_of(&checkpoint.weights)?;
         let weights = Arc::clone(&checkpoint.weights);
         let options = OptimizerOptions::new(Schedule::constant(1e-5));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use orion_compiler::DType;
+use orion_compiler::grad::Saving;
 use orion_llm::tokenizer::Tokenizer;
 use orion_llm::{Checkpoint, GenerateError, LanguageModel, LoadOptions};
 use orion_runtime::Backend;
@@ -91,6 +92,14 @@ pub(crate) enum Precision {
     F32,
     /// Rounded to bf16 and summed in f32.
     Bf16,
+}
+
+impl Precision {
+    /// How forward results wait for the backward pass.
+    pub(crate) fn saving(self) -> Saving {
+        let dtype = (self == Self::Bf16).then_some(DType::BF16);
+        Saving { recompute: Some(Saving::is_cheap), dtype }
+    }
 }
 
 impl From<Precision> for MatmulPrecision {

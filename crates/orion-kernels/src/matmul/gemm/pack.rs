@@ -53,8 +53,9 @@ pub(super) fn round_pairs(isa: Isa, line: &[f32], out: &mut Vec<f32>) {
     vectorized!(isa, pair_up(line: &[f32], out: &mut [f32]));
 }
 
+/// Pairs neighbours of a line, rounded to bf16.
 #[inline(always)]
-fn pair_up<const FUSED: bool>(line: &[f32], out: &mut [f32]) {
+pub(crate) fn pair_up<const FUSED: bool>(line: &[f32], out: &mut [f32]) {
     let (pairs, last) = line.as_chunks::<2>();
     for (&[low, high], out) in pairs.iter().zip(&mut *out) {
         *out = unit(bf16_bits(low), bf16_bits(high));

@@ -3,7 +3,7 @@
 use orion_compiler::op::{
     Attention, Embedding, Gelu, GradientOf, LayerNorm, Linear, RmsNorm, Rope, Swiglu,
 };
-use orion_compiler::{DType, Op, TensorType};
+use orion_compiler::{DType, NodeId, Op, TensorType, ValueId};
 use orion_kernels::attention::AttentionShape;
 use orion_kernels::gradient;
 use orion_kernels::matmul::product;
@@ -84,11 +84,42 @@ fn attention(at: At<'_>, op: &GradientOf<Attention>, types: &[TensorType]) -> Op
 fn embedding(at: At<'_>, _: &GradientOf<Embedding>, types: &[TensorType]) -> Option<Claim> {
     let (rows, width) = (types[0].dim(0), types[0].dim(-1));
     let last = i32::try_from(rows.saturating_sub(1)).unwrap_or(i32::MAX);
-    kernel::claim(at, move |operands, _, out| {
+    let sum = added_to(at);
+    let (accumulate, results) = match sum {
+        Some((_, _, total)) => (true, vec![total]),
+        None => (false, at.node.outputs.clone()),
+    };
+    let claim = kernel::claim_results(at, &results, move |operands, _, out| {
         // As `gather` means it: an index outside of the table read the nearest row.
         let index: Vec<i32> = operands.ints(1).into_iter().map(|id| id.clamp(0, last)).collect();
-        gradient::embedding_gradient(operands.pool(), out[0], operands.reals(2), &index, width);
+        let (pool, dy) = (operands.pool(), operands.reals(2));
+        gradient::embedding_gradient(pool, out[0], dy, &index, width, accumulate);
+    })?;
+    let reads = at.node.inputs[1..].to_vec();
+    Some(match sum {
+        None => Claim { reads, ..claim },
+        Some((id, sum, total)) => {
+            let reads = [reads, vec![sum]].concat();
+            Claim { nodes: vec![at.id, id], reads, in_place: vec![(total, sum)], ..claim }
+        }
     })
+}
+
+/// The addition that takes this node's result and nothing else does, what it is added to, and their sum, where that can
+/// take the other's memory: a table that is also the output projection has two gradients.
+fn added_to(at: At<'_>) -> Option<(NodeId, ValueId, ValueId)> {
+    let (planning, own) = (at.planning, *at.node.outputs.first()?);
+    let (id, node) =
+        planning.open_from(at.position).find(|(_, node)| node.inputs.contains(&own))?;
+    let &[sum, other] = node.inputs.as_slice() else { return None };
+    let is_last = |value| planning.uses(value) == 1;
+    let fits = matches!(node.op, Op::Add(_))
+        && other == own
+        && is_last(own)
+        && is_last(sum)
+        && planning.is_done(sum)
+        && planning.program.type_of(sum) == planning.program.type_of(own);
+    fits.then(|| (id, sum, node.outputs[0]))
 }
 
 fn gelu(at: At<'_>, op: &GradientOf<Gelu>) -> Option<Claim> {
@@ -146,10 +177,12 @@ fn linear(at: At<'_>, op: &GradientOf<Linear>, types: &[TensorType]) -> Option<C
 fn turn_back(at: At<'_>, _: &GradientOf<Rope>, types: &[TensorType]) -> Option<Claim> {
     let &[batch, sequence, heads, head_dim] = types[0].shape.as_slice() else { return None };
     let shape = RopeShape { batch, sequence, heads, head_dim };
-    kernel::claim(at, move |operands, _, out| {
+    let claim = kernel::claim(at, move |operands, _, out| {
         let back: Vec<f32> = operands.reals(1).iter().map(|frequency| -frequency).collect();
         rope(operands.pool(), out[0], operands.reals(3), &back, operands.count(2), shape);
-    })
+    })?;
+    // What was turned plays no part.
+    Some(Claim { reads: at.node.inputs[1..].to_vec(), ..claim })
 }
 
 fn swiglu(at: At<'_>, _: &GradientOf<Swiglu>) -> Option<Claim> {

@@ -14,7 +14,10 @@ mod kernel;
 mod linear;
 mod loss;
 mod norm;
+mod packed;
 mod rope;
+
+pub(super) use packed::packed_values;
 
 use orion_compiler::{Node, NodeId, Op, TensorType, ValueId};
 
@@ -81,6 +84,7 @@ const STEPS: &[ClaimFn] = &[
     dense::claim,
     gradient::claim,
     loss::claim,
+    packed::claim,
 ];
 
 /// The step for a node: a kernel's, or the interpreter's.

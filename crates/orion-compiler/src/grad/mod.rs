@@ -1,6 +1,10 @@
 //! Reverse-mode differentiation over the graph: backward programs are derived from forward ones, never written.
 
+mod saving;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use saving::Saving;
 
 use crate::ir::builder::{BuildError, Builder, Value};
 use crate::ir::program::{Definition, Node, Parameter, Program, ValueId};
@@ -15,6 +19,16 @@ pub fn grad(
     program: &Program,
     output: &str,
     with_respect_to: &[ValueId],
+) -> Result<Program, BuildError> {
+    grad_saving(program, output, with_respect_to, &Saving::default())
+}
+
+/// As [`grad`], with forward results saved for the backward pass as `saving` says.
+pub fn grad_saving(
+    program: &Program,
+    output: &str,
+    with_respect_to: &[ValueId],
+    saving: &Saving,
 ) -> Result<Program, BuildError> {
     let expanded = expand_composites(program, &|op, _| op.gradient(Vec::new()).is_some())?;
     let moved: Vec<ValueId> = with_respect_to
@@ -41,6 +55,7 @@ pub fn grad(
     let names: Vec<String> =
         with_respect_to.iter().map(|&value| parameter_name(&program, value)).collect();
     let nodes: Vec<Node> = program.nodes().map(|(_, node)| node.clone()).collect();
+    let forward = program.nodes.len();
     let seed = program.type_of(loss).clone();
     let b = Builder::extending(program);
     let seed = b.fill(&seed, 1.0);
@@ -52,7 +67,7 @@ pub fn grad(
     }
     let mut program = b.finish()?;
     program.drop_dead_nodes();
-    Ok(program)
+    Ok(saving::save(program, forward, saving))
 }
 
 /// Adds the way back through `nodes`, which are in execution order, from the gradients of some values to those of

@@ -1,0 +1,230 @@
+//! What becomes of forward results that the backward pass reads. Kept as they are, they are most of the memory that
+//! training takes: cheap ones can be computed again (Chen et al., 2016), others can wait in fewer bits.
+
+use std::collections::BTreeMap;
+
+use crate::ir::program::{Definition, NodeId, Program, ValueId};
+use crate::op::Cast;
+use crate::{DType, Op};
+
+/// Nodes between the last forward and the first backward use of a value, below which it simply stays.
+const SHORT_WAIT: usize = 8;
+/// Elements below which a value is not worth the trouble.
+const SMALL: usize = 4096;
+
+/// How forward results are saved for the backward pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Saving {
+    /// Whether results of such an operation are computed again instead of being kept; its operands are kept.
+    pub recompute: Option<fn(&Op) -> bool>,
+    /// The type in which the others wait; `None` keeps them as they are.
+    pub dtype: Option<DType>,
+}
+
+impl Saving {
+    /// Whether computing an operation again costs far less than reading its result from memory would.
+    pub fn is_cheap(op: &Op) -> bool {
+        matches!(op, Op::RmsNorm(_) | Op::LayerNorm(_) | Op::Swiglu(_) | Op::Gelu(_))
+    }
+}
+
+/// Rewrites a program whose first `forward` nodes are the forward pass.
+pub(super) fn save(program: Program, forward: usize, saving: &Saving) -> Program {
+    Rewrite { forward, saving, again: BTreeMap::new(), after: BTreeMap::new(), program }.run()
+}
+
+struct Rewrite<'s> {
+    program: Program,
+    forward: usize,
+    saving: &'s Saving,
+    /// What stands for a forward value in the backward pass.
+    again: BTreeMap<ValueId, ValueId>,
+    /// Nodes to insert behind others.
+    after: BTreeMap<NodeId, Vec<NodeId>>,
+}
+
+impl Rewrite<'_> {
+    fn run(mut self) -> Program {
+        let order = self.program.order.clone();
+        let position: BTreeMap<NodeId, usize> = order.iter().copied().zip(0..).collect();
+        let mut last_read: BTreeMap<ValueId, NodeId> = BTreeMap::new();
+        for &id in order.iter().filter(|id| self.is_forward(**id)) {
+            let node = self.program.node(id);
+            last_read.extend(node.inputs.iter().chain(&node.outputs).map(|&value| (value, id)));
+        }
+        let mut result = Vec::with_capacity(order.len());
+        for (at, &id) in order.iter().enumerate() {
+            if !self.is_forward(id) {
+                for operand in 0..self.program.node(id).inputs.len() {
+                    let value = self.program.node(id).inputs[operand];
+                    let waits = |value: ValueId| {
+                        let last = last_read.get(&value).and_then(|id| position.get(id));
+                        last.is_some_and(|last| at - last > SHORT_WAIT)
+                    };
+                    let found = self.found_again(value, &waits, &last_read, &mut result);
+                    self.program.nodes[id.index()].inputs[operand] = found;
+                }
+            }
+            result.push(id);
+        }
+        self.program.order = result
+            .into_iter()
+            .flat_map(|id| [vec![id], self.after.remove(&id).unwrap_or_default()].concat())
+            .collect();
+        self.program
+    }
+
+    fn is_forward(&self, id: NodeId) -> bool {
+        id.index() < self.forward
+    }
+
+    /// What stands for `value` in the backward pass; nodes that make it are added to `order`.
+    fn found_again(
+        &mut self,
+        value: ValueId,
+        waits: &dyn Fn(ValueId) -> bool,
+        last_read: &BTreeMap<ValueId, NodeId>,
+        order: &mut Vec<NodeId>,
+    ) -> ValueId {
+        if let Some(&known) = self.again.get(&value) {
+            return known;
+        }
+        let Definition::Node(id, index) = self.program.definition(value) else { return value };
+        let ty = self.program.type_of(value).clone();
+        if !self.is_forward(id) || ty.elements() < SMALL || !waits(value) {
+            // What stays for one reader stays for all.
+            self.again.insert(value, value);
+            return value;
+        }
+        let node = self.program.node(id).clone();
+        let found = if self.is_recomputed(value) {
+            let inputs = node.inputs.iter();
+            let inputs =
+                inputs.map(|&input| self.found_again(input, waits, last_read, order)).collect();
+            let types = node.outputs.iter().map(|&v| self.program.type_of(v).clone()).collect();
+            let again = self.program.add_node(node.op, inputs, types, node.scope);
+            order.push(again);
+            self.program.node(again).outputs[index]
+        } else {
+            let Some(dtype) = self.saving.dtype.filter(|_| ty.dtype == DType::F32) else {
+                return value;
+            };
+            let narrow = ty.with_dtype(dtype);
+            let scope = node.scope;
+            let kept = self.program.add_node(
+                Op::Cast(Cast { dtype }),
+                vec![value],
+                vec![narrow],
+                scope.clone(),
+            );
+            let behind = last_read.get(&value).copied().unwrap_or(id);
+            self.after.entry(behind).or_default().push(kept);
+            let kept = self.program.node(kept).outputs[0];
+            let wide = Op::Cast(Cast { dtype: ty.dtype });
+            let wide = self.program.add_node(wide, vec![kept], vec![ty], scope);
+            order.push(wide);
+            self.program.node(wide).outputs[0]
+        };
+        self.again.insert(value, found);
+        found
+    }
+
+    /// Whether a forward value is computed again; a reshape is, if what it reshapes is.
+    fn is_recomputed(&self, value: ValueId) -> bool {
+        let Some(id) = self.program.producer(value) else { return false };
+        let node = self.program.node(id);
+        match (&node.op, self.saving.recompute) {
+            (Op::Reshape(_), Some(_)) => self.is_recomputed(node.inputs[0]),
+            (op, Some(is_cheap)) => is_cheap(op),
+            (_, None) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grad::grad_saving;
+    use crate::interpret::{Arguments, interpret};
+    use crate::{Builder, Precision, Program, Tensor, TensorType, verify};
+
+    /// Four layers, each of a norm and a product, of 64 × 64 values.
+    fn layers() -> Program {
+        let b = Builder::new("layers");
+        let ty = TensorType::new(DType::F32, [64, 64]);
+        let mut x = b.input("x", ty.clone());
+        for layer in 0..4 {
+            let norm = b.weight(format!("norm{layer}"), TensorType::new(DType::F32, [64]));
+            let weight = b.weight(format!("weight{layer}"), ty.clone());
+            let hidden = b.linear(b.rms_norm(x, norm, 1e-5), weight, None);
+            x = b.add(x, b.tanh(hidden));
+        }
+        b.output("loss", b.reduce_mean(b.mul(x, x), &[0, 1], false));
+        b.finish().unwrap()
+    }
+
+    fn gradients(saving: &Saving) -> (Program, Vec<Tensor>) {
+        let program = layers();
+        let roots: Vec<ValueId> = program.weights().iter().map(|weight| weight.value).collect();
+        let program = grad_saving(&program, "loss", &roots, saving).unwrap();
+        let noise = |ty: &TensorType, seed: usize| {
+            let values =
+                (0..ty.elements()).map(|i| ((i * 37 + seed * 101) % 199) as f64 / 400.0 - 0.25);
+            Tensor::real(ty.clone(), values.collect())
+        };
+        let mut arguments = Arguments::default();
+        for (seed, p) in program.inputs().iter().enumerate() {
+            arguments.inputs.push(noise(program.type_of(p.value), seed + 9));
+        }
+        for (seed, p) in program.weights().iter().enumerate() {
+            arguments.weights.push(noise(program.type_of(p.value), seed));
+        }
+        let verified = verify(program).unwrap();
+        let results = interpret(&verified, &arguments, Precision::Declared).unwrap();
+        (verified.into_inner(), results.outputs)
+    }
+
+    fn count(program: &Program, name: &str) -> usize {
+        program.nodes().filter(|(_, node)| node.op.name() == name).count()
+    }
+
+    #[test]
+    fn recomputed_results_give_the_same_gradients() {
+        let (plain, expected) = gradients(&Saving::default());
+        let recompute = Some(Saving::is_cheap as fn(&Op) -> bool);
+        let (program, found) = gradients(&Saving { recompute, dtype: None });
+        assert!(found == expected, "the same to the last bit");
+        // The last layers are back before their norms would have been dropped.
+        let (before, after) = (count(&plain, "rms_norm"), count(&program, "rms_norm"));
+        assert!(after > before && after <= 2 * before, "{before} became {after}");
+    }
+
+    #[test]
+    fn results_that_wait_in_bf16_are_narrowed_behind_their_last_reader() {
+        let (_, expected) = gradients(&Saving::default());
+        let (program, found) = gradients(&Saving { recompute: None, dtype: Some(DType::BF16) });
+        for (found, expected) in found.iter().zip(&expected) {
+            let distance: f64 =
+                found.reals().iter().zip(expected.reals()).map(|(x, y)| (x - y).powi(2)).sum();
+            let length: f64 = expected.reals().iter().map(|y| y * y).sum();
+            assert!(distance <= 1e-4 * length, "{distance} of {length}");
+        }
+        assert!(found != expected, "something was rounded");
+        let order: Vec<_> = program.nodes().collect();
+        for (at, (_, node)) in order.iter().enumerate() {
+            let is_narrow = |value: &ValueId| program.type_of(*value).dtype == DType::BF16;
+            if !node.outputs.iter().any(is_narrow) {
+                continue;
+            }
+            let readers = order.iter().enumerate().filter(|(_, (_, n))| n.inputs == node.outputs);
+            let readers: Vec<usize> = readers.map(|(at, _)| at).collect();
+            assert_eq!(readers.len(), 1, "one node widens it");
+            assert!(readers[0] > at + SHORT_WAIT, "it waits");
+            let later = order[at + 1..].iter().flat_map(|(_, n)| &n.inputs);
+            assert!(
+                !later.into_iter().any(|value| *value == node.inputs[0]),
+                "the wide one is gone"
+            );
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Values that wait in bf16, as training saves them for the backward pass: packed two to the bits of a number.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use orion_compiler::{DType, Op, Program, ValueId};
+use orion_kernels::convert::{pack_bf16, unpack_bf16};
+
+use super::{At, Claim, Step};
+use crate::cpu::frame::{Frame, Place};
+
+/// Results of narrowing `f32` to bf16 that nothing but widening reads.
+pub(in crate::cpu) fn packed_values(program: &Program) -> BTreeSet<ValueId> {
+    let mut readers: BTreeMap<ValueId, usize> = BTreeMap::new();
+    for (_, node) in program.nodes().filter(|(_, node)| is_cast(&node.op, DType::F32)) {
+        node.inputs.iter().for_each(|&value| *readers.entry(value).or_default() += 1);
+    }
+    let uses = program.use_counts();
+    let narrowed = program.nodes().filter(|(_, node)| {
+        is_cast(&node.op, DType::BF16)
+            && node.inputs.iter().all(|&from| {
+                program.type_of(from).dtype == DType::F32 && program.producer(from).is_some()
+            })
+    });
+    narrowed
+        .map(|(_, node)| node.outputs[0])
+        .filter(|value| readers.get(value) == Some(&uses[value.index()]))
+        .collect()
+}
+
+fn is_cast(op: &Op, to: DType) -> bool {
+    matches!(op, Op::Cast(cast) if cast.dtype == to)
+}
+
+enum Direction {
+    Pack,
+    Unpack,
+}
+
+struct Packing {
+    direction: Direction,
+    from: Place,
+    to: Place,
+    elements: usize,
+}
+
+pub(super) fn claim(at: At<'_>) -> Option<Claim> {
+    let (&[from], &[to]) = (at.node.inputs.as_slice(), at.node.outputs.as_slice()) else {
+        return None;
+    };
+    let planning = at.planning;
+    let direction = match (planning.is_packed(from), planning.is_packed(to)) {
+        (false, true) => Direction::Pack,
+        (true, false) => Direction::Unpack,
+        _ => return None,
+    };
+    let elements = planning.program.type_of(to).elements();
+    Some(Claim::node(
+        at.id,
+        at.node,
+        Box::new(move |places, _| {
+            let [from, to] = [from, to].map(|value| places.of(value));
+            Ok(Box::new(Packing { direction, from, to, elements }))
+        }),
+    ))
+}
+
+impl Step for Packing {
+    fn run(&self, frame: &mut Frame<'_>) {
+        let words = self.elements.div_ceil(2);
+        let mut out = frame.take(self.to);
+        match self.direction {
+            Direction::Pack => {
+                pack_bf16(frame.pool, &mut out[..words], frame.reals(self.from, self.elements));
+            }
+            Direction::Unpack => {
+                unpack_bf16(frame.pool, &mut out[..self.elements], frame.reals(self.from, words));
+            }
+        }
+        frame.put(self.to, out);
+    }
+}
