@@ -3,6 +3,7 @@
 //! per instruction set, chosen once by [`Isa::detect`]. Knows no graph, no file format and no model.
 
 pub mod activation;
+pub mod arena;
 pub mod attention;
 pub mod convert;
 pub mod elementwise;

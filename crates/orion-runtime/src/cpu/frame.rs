@@ -1,14 +1,14 @@
-//! What a step sees while a plan runs. Every value has a [`Place`]; a step takes the buffers that it writes out of the
+//! What a step sees while a plan runs. Every value has a [`Place`]; a step takes the memory that it writes out of the
 //! frame, reads others through it, and puts them back, so that no two views overlap and nothing is copied.
 
 use std::ops::{Deref, DerefMut};
 
 use half::f16;
 use orion_compiler::{DType, Tensor, TensorType};
+use orion_kernels::arena::{Arena, Lent};
 use orion_kernels::attention;
 use orion_kernels::gradient;
 use orion_kernels::matmul;
-use orion_kernels::memory::FloatBuffer;
 use orion_kernels::pool::Pool;
 
 use crate::backend::{TensorView, TensorViewMut};
@@ -19,8 +19,8 @@ use crate::backend::{TensorView, TensorViewMut};
 pub(super) enum Place {
     /// The input at this index of the signature.
     Input(usize),
-    /// The buffer at this index.
-    Buffer(usize),
+    /// The numbers of the arena from here on.
+    Arena(usize),
     /// The state at this index of the signature.
     State(usize),
     /// The plan's constant at this index.
@@ -32,7 +32,7 @@ pub(super) enum Place {
 /// Memory of a value that is being written.
 pub(super) enum Buffer<'a> {
     /// The session's.
-    Own(FloatBuffer),
+    Own(Lent<'a>),
     /// The caller's.
     Lent(&'a mut [f32]),
 }
@@ -88,7 +88,7 @@ pub(super) struct Frame<'a> {
     pub(super) scratch: &'a mut Scratch,
     inputs: &'a [TensorView<'a>],
     constants: &'a [Vec<f32>],
-    buffers: &'a mut [FloatBuffer],
+    arena: Arena<'a>,
     states: Vec<StateBuffer>,
     /// The caller's outputs of real numbers; others are copied at the end.
     outputs: Vec<&'a mut [f32]>,
@@ -99,11 +99,12 @@ impl<'a> Frame<'a> {
         pool: &'a Pool,
         inputs: &'a [TensorView<'a>],
         constants: &'a [Vec<f32>],
-        buffers: &'a mut [FloatBuffer],
+        memory: &'a mut [f32],
         states: Vec<StateBuffer>,
         scratch: &'a mut Scratch,
     ) -> Self {
-        Self { pool, scratch, inputs, constants, buffers, states, outputs: Vec::new() }
+        let (arena, outputs) = (Arena::new(memory), Vec::new());
+        Self { pool, scratch, inputs, constants, arena, states, outputs }
     }
 
     /// Lends the caller's memory for outputs; integers are copied at the end.
@@ -121,10 +122,10 @@ impl<'a> Frame<'a> {
         self.states
     }
 
-    /// A buffer for writing, taken out of the frame until [`put`](Self::put).
-    pub(super) fn take(&mut self, place: Place) -> Buffer<'a> {
+    /// `count` numbers to write at a place, taken out of the frame until [`put`](Self::put).
+    pub(super) fn take(&mut self, place: Place, count: usize) -> Buffer<'a> {
         match place {
-            Place::Buffer(index) => Buffer::Own(std::mem::take(&mut self.buffers[index])),
+            Place::Arena(start) => Buffer::Own(self.arena.lend(start..start + count)),
             Place::Output(index) => Buffer::Lent(std::mem::take(&mut self.outputs[index])),
             _ => Buffer::Lent(&mut []),
         }
@@ -133,7 +134,7 @@ impl<'a> Frame<'a> {
     /// Puts back what [`take`](Self::take) took.
     pub(super) fn put(&mut self, place: Place, buffer: Buffer<'a>) {
         match (place, buffer) {
-            (Place::Buffer(index), Buffer::Own(buffer)) => self.buffers[index] = buffer,
+            (Place::Arena(_), Buffer::Own(buffer)) => self.arena.give_back(buffer),
             (Place::Output(index), Buffer::Lent(slice)) => self.outputs[index] = slice,
             _ => {}
         }
@@ -156,7 +157,7 @@ impl<'a> Frame<'a> {
                 TensorView::F32(data) => data,
                 TensorView::I32(_) => &[],
             },
-            Place::Buffer(index) => &self.buffers[index][..count],
+            Place::Arena(start) => self.arena.read(start..start + count),
             Place::Constant(index) => &self.constants[index],
             Place::Output(index) => &self.outputs[index][..count],
             Place::State(index) => match &self.states[index] {

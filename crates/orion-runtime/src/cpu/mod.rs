@@ -128,7 +128,7 @@ impl Executable for CpuExecutable {
             pool: Arc::clone(&self.pool),
             programs: Arc::clone(&self.programs),
             states: BTreeMap::new(),
-            buffers: Vec::new(),
+            memory: FloatBuffer::default(),
             scratch: Scratch::default(),
         })
     }
@@ -139,7 +139,7 @@ struct CpuSession {
     programs: Plans,
     states: BTreeMap<String, StateBuffer>,
     /// Reused from run to run, grown to the largest program's need.
-    buffers: Vec<FloatBuffer>,
+    memory: FloatBuffer,
     scratch: Scratch,
 }
 
@@ -164,12 +164,12 @@ impl Session for CpuSession {
                 self.states.remove(&state.name).unwrap_or_else(|| StateBuffer::zeros(ty))
             })
             .collect();
-        plan.reserve(&mut self.buffers);
+        plan.reserve(&mut self.memory);
         let mut frame = Frame::new(
             &self.pool,
             inputs,
             plan.constants(),
-            &mut self.buffers,
+            &mut self.memory,
             states,
             &mut self.scratch,
         );

@@ -23,8 +23,8 @@ pub(super) struct Plan {
     program: Verified<Program>,
     steps: Vec<Box<dyn Step>>,
     constants: Vec<Vec<f32>>,
-    /// Elements of each buffer.
-    buffers: Vec<usize>,
+    /// Numbers that the arena has room for.
+    arena: usize,
     outputs: Vec<(Place, TensorType)>,
     /// States whose next value was computed elsewhere and is copied at the end.
     stores: Vec<(usize, Place, TensorType)>,
@@ -109,8 +109,8 @@ pub(super) struct Places {
 impl Places {
     /// The place of a value that some step reads or writes.
     pub(super) fn of(&self, value: ValueId) -> Place {
-        // A value without a place is never read: an empty buffer stands for it.
-        self.places[value.index()].unwrap_or(Place::Buffer(0))
+        // A value without a place is never read.
+        self.places[value.index()].unwrap_or(Place::Arena(0))
     }
 }
 
@@ -157,7 +157,7 @@ impl Plan {
                 buffer
             })
             .collect();
-        let (places, buffers) = assign(&planning, &claims);
+        let (places, arena) = assign(&planning, &claims);
         let mut steps = Vec::with_capacity(claims.len());
         for claim in claims {
             steps.push((claim.make)(&places, store)?);
@@ -173,7 +173,7 @@ impl Plan {
                 (index, places.of(state.next), program.type_of(state.next).clone())
             })
             .collect();
-        Ok(Self { program, steps, constants, buffers, outputs, stores })
+        Ok(Self { program, steps, constants, arena, outputs, stores })
     }
 
     pub(super) fn program(&self) -> &Program {
@@ -190,17 +190,12 @@ impl Plan {
         Some(self.program.type_of(state.value))
     }
 
-    /// Makes buffers large enough.
-    pub(super) fn reserve(&self, buffers: &mut Vec<FloatBuffer>) {
-        if buffers.len() < self.buffers.len() {
-            buffers.resize_with(self.buffers.len(), FloatBuffer::default);
-        }
-        for (buffer, &length) in buffers.iter_mut().zip(&self.buffers) {
-            if buffer.len() < length {
-                // Old contents mean nothing to a new run. They go first, so that both are never there at once.
-                *buffer = FloatBuffer::default();
-                *buffer = FloatBuffer::zeroed(length);
-            }
+    /// Makes the session's memory large enough.
+    pub(super) fn reserve(&self, memory: &mut FloatBuffer) {
+        if memory.len() < self.arena {
+            // Old contents mean nothing to a new run. They go first, so that both are never there at once.
+            *memory = FloatBuffer::default();
+            *memory = FloatBuffer::zeroed(self.arena);
         }
     }
 
@@ -232,7 +227,7 @@ impl Plan {
             if *place == own || ty.dtype == DType::I32 {
                 continue;
             }
-            let mut output = frame.take(own);
+            let mut output = frame.take(own, ty.elements());
             match frame.reals(*place, ty.elements()) {
                 found if found.len() == output.len() => output.copy_from_slice(found),
                 _ => encode(&frame.tensor(*place, ty), &mut output),
@@ -276,9 +271,41 @@ fn prepare(program: &Verified<Program>) -> Result<Verified<Program>, CompileErro
         .map_err(|error| refuse(error.to_string()))
 }
 
-/// Gives every value that a step writes a buffer; two values share one when the first is last read before the second
-/// is written.
-fn assign(planning: &Planning<'_>, claims: &[Claim]) -> (Places, Vec<usize>) {
+/// From which to which step a value is needed, and how many numbers it takes.
+struct Life {
+    from: usize,
+    to: usize,
+    room: usize,
+}
+
+/// Where each value starts in the arena, and its length: the largest values first, each as low as those that live at the
+/// same time allow (Pisarchyk and Lee, 2020, "greedy by size").
+fn pack_lives(lives: &BTreeMap<ValueId, Life>) -> (Vec<(ValueId, usize)>, usize) {
+    /// Numbers of a cache line, so that threads that share a value never share a line of two.
+    const LINE: usize = 16;
+    let mut order: Vec<(&ValueId, &Life)> = lives.iter().collect();
+    order.sort_by_key(|(_, life)| std::cmp::Reverse(life.room));
+    let (mut placed, mut starts, mut length) = (Vec::<(usize, &Life)>::new(), Vec::new(), 0);
+    for (&value, life) in order {
+        let mut start = 0;
+        for &(other_start, other) in &placed {
+            let meets = life.from <= other.to && other.from <= life.to;
+            if meets && other_start < start + life.room && start < other_start + other.room {
+                start = (other_start + other.room).next_multiple_of(LINE);
+            }
+        }
+        // In order of their starts, so that one look at each finds the first gap.
+        let at = placed.partition_point(|&(other_start, _)| other_start <= start);
+        placed.insert(at, (start, life));
+        starts.push((value, start));
+        length = length.max(start + life.room);
+    }
+    (starts, length)
+}
+
+/// Gives every value that a step writes a place; two values share memory when the first is last read before the second
+/// is written. Returns how many numbers the arena has to hold.
+fn assign(planning: &Planning<'_>, claims: &[Claim]) -> (Places, usize) {
     let program = planning.program;
     let mut last_read: BTreeMap<ValueId, usize> = BTreeMap::new();
     for (at, claim) in claims.iter().enumerate() {
@@ -312,33 +339,19 @@ fn assign(planning: &Planning<'_>, claims: &[Claim]) -> (Places, Vec<usize>) {
             *place = Some(Place::Output(index));
         }
     }
-    let mut buffers: Vec<usize> = Vec::new();
-    let mut free: Vec<usize> = Vec::new();
-    let mut ending: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    let mut lives: BTreeMap<ValueId, Life> = BTreeMap::new();
     for (at, claim) in claims.iter().enumerate() {
         for &value in &claim.writes {
             let root = planning.root(value);
-            if places[root.index()].is_some() {
-                continue;
+            if places[root.index()].is_none() {
+                let life = Life { from: at, to: last_read[&root], room: planning.room(root) };
+                lives.entry(root).or_insert(life);
             }
-            let need = planning.room(root);
-            // The smallest that is large enough; else the largest, which then grows.
-            let best = (0..free.len()).min_by_key(|&slot| {
-                let size = buffers[free[slot]];
-                if size >= need { (0, size) } else { (1, usize::MAX - size) }
-            });
-            let buffer = best.map_or_else(
-                || {
-                    buffers.push(0);
-                    buffers.len() - 1
-                },
-                |slot| free.swap_remove(slot),
-            );
-            buffers[buffer] = buffers[buffer].max(need);
-            places[root.index()] = Some(Place::Buffer(buffer));
-            ending.entry(last_read[&root]).or_default().push(buffer);
         }
-        free.extend(ending.remove(&at).unwrap_or_default());
+    }
+    let (starts, arena) = pack_lives(&lives);
+    for (root, start) in starts {
+        places[root.index()] = Some(Place::Arena(start));
     }
     for index in 0..program.value_count() {
         let shared = planning.same_as.keys().find(|value| value.index() == index);
@@ -346,5 +359,5 @@ fn assign(planning: &Planning<'_>, claims: &[Claim]) -> (Places, Vec<usize>) {
             places[index] = places[planning.root(value).index()];
         }
     }
-    (Places { places }, buffers)
+    (Places { places }, arena)
 }

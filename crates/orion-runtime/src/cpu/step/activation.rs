@@ -63,18 +63,18 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
 
 impl Step for Unary {
     fn run(&self, frame: &mut Frame<'_>) {
-        let mut buffer = frame.take(self.out);
-        (self.kernel)(frame.pool, &mut buffer[..self.elements], frame.reals(self.x, self.elements));
+        let mut buffer = frame.take(self.out, self.elements);
+        (self.kernel)(frame.pool, &mut buffer, frame.reals(self.x, self.elements));
         frame.put(self.out, buffer);
     }
 }
 
 impl Step for Swiglu {
     fn run(&self, frame: &mut Frame<'_>) {
-        let mut buffer = frame.take(self.out);
+        let mut buffer = frame.take(self.out, self.elements);
         let (gate, up) =
             (frame.reals(self.gate, self.elements), frame.reals(self.up, self.elements));
-        activation::swiglu(frame.pool, &mut buffer[..self.elements], gate, up);
+        activation::swiglu(frame.pool, &mut buffer, gate, up);
         frame.put(self.out, buffer);
     }
 }

@@ -63,7 +63,7 @@ impl Step for Attention {
         let position = usize::try_from(frame.int(self.position)).unwrap_or(0).min(last);
         let elements = shape.batch * shape.queries * shape.heads * shape.head_dim;
         let stored = shape.batch * shape.capacity * shape.kv_heads * shape.head_dim;
-        let mut buffer = frame.take(self.out);
+        let mut buffer = frame.take(self.out, elements);
         let mut scratch = std::mem::take(&mut frame.scratch.attention);
         let cache = |place: Place| match place {
             Place::State(index) => match frame.state(index) {
@@ -75,7 +75,7 @@ impl Step for Attention {
         let (keys, values) = (cache(self.keys), cache(self.values));
         let q = frame.reals(self.q, elements);
         let shape = AttentionShape { position, ..*shape };
-        attention(frame.pool, &mut scratch, &mut buffer[..elements], q, keys, values, shape);
+        attention(frame.pool, &mut scratch, &mut buffer, q, keys, values, shape);
         frame.scratch.attention = scratch;
         frame.put(self.out, buffer);
     }

@@ -50,9 +50,9 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
 
 impl Step for Binary {
     fn run(&self, frame: &mut Frame<'_>) {
-        let mut buffer = frame.take(self.out);
+        let mut buffer = frame.take(self.out, self.elements.0);
         let (x, y) = (frame.reals(self.x, self.elements.0), frame.reals(self.y, self.elements.1));
-        (self.kernel)(frame.pool, &mut buffer[..self.elements.0], x, y);
+        (self.kernel)(frame.pool, &mut buffer, x, y);
         frame.put(self.out, buffer);
     }
 }

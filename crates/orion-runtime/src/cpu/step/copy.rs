@@ -95,7 +95,7 @@ fn runs(x: &TensorType, starts: &[usize], part: &TensorType) -> (Vec<usize>, usi
 impl Step for Copy {
     fn run(&self, frame: &mut Frame<'_>) {
         for part in &self.parts {
-            let mut buffer = frame.take(part.out);
+            let mut buffer = frame.take(part.out, part.starts.len() * part.run);
             let x = frame.reals(self.x, self.elements);
             for (to, &from) in buffer.chunks_exact_mut(part.run.max(1)).zip(&part.starts) {
                 to.copy_from_slice(&x[from..from + part.run]);

@@ -41,7 +41,7 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
 
 impl Step for Embedding {
     fn run(&self, frame: &mut Frame<'_>) {
-        let mut out = frame.take(self.out);
+        let mut out = frame.take(self.out, self.count * self.table.columns());
         let rows = out.chunks_exact_mut(self.table.columns());
         for (index, row) in frame.ints(self.index, self.count).into_iter().zip(rows) {
             // As `gather` means it: an index outside of the table reads the nearest row.

@@ -68,8 +68,8 @@ impl Step for Interpret {
         let types: Vec<TensorType> = self.outputs.iter().map(|(_, ty)| ty.clone()).collect();
         let results = self.op.eval(&operands, &types, Precision::Declared);
         for ((place, ty), result) in self.outputs.iter().zip(results) {
-            let mut buffer = frame.take(*place);
-            encode(&result.rounded(), &mut buffer[..ty.elements()]);
+            let mut buffer = frame.take(*place, ty.elements());
+            encode(&result.rounded(), &mut buffer);
             frame.put(*place, buffer);
         }
     }

@@ -98,12 +98,9 @@ pub(super) fn claim_results(
 impl<F: Fn(&Operands<'_, '_>, &mut Scratch, &mut [&mut [f32]]) + Send + Sync> Step for Kernel<F> {
     fn run(&self, frame: &mut Frame<'_>) {
         let mut buffers: Vec<Buffer<'_>> =
-            self.outputs.iter().map(|&(place, _)| frame.take(place)).collect();
+            self.outputs.iter().map(|&(place, count)| frame.take(place, count)).collect();
         let mut scratch = std::mem::take(frame.scratch);
-        let mut outputs: Vec<&mut [f32]> = (buffers.iter_mut())
-            .zip(&self.outputs)
-            .map(|(buffer, &(_, count))| &mut buffer[..count])
-            .collect();
+        let mut outputs: Vec<&mut [f32]> = buffers.iter_mut().map(|buffer| &mut **buffer).collect();
         let operands = Operands { frame, places: &self.inputs, precision: self.precision };
         (self.call)(&operands, &mut scratch, &mut outputs);
         *frame.scratch = scratch;

@@ -93,15 +93,11 @@ fn is_packed(planning: &Planning<'_>, node: &Node) -> bool {
 impl Step for Linear {
     fn run(&self, frame: &mut Frame<'_>) {
         let mut buffers: Vec<Buffer<'_>> =
-            self.parts.iter().map(|part| frame.take(part.out)).collect();
+            self.parts.iter().map(|part| frame.take(part.out, self.rows * part.width)).collect();
         let mut scratch = std::mem::take(&mut frame.scratch.matmul);
         let x = frame.reals(self.x, self.rows * self.columns);
         let weights: Vec<&PackedMatrix> = self.parts.iter().map(|part| &*part.weight).collect();
-        let mut outs: Vec<&mut [f32]> = buffers
-            .iter_mut()
-            .zip(&self.parts)
-            .map(|(buffer, part)| &mut buffer[..self.rows * part.width])
-            .collect();
+        let mut outs: Vec<&mut [f32]> = buffers.iter_mut().map(|buffer| &mut **buffer).collect();
         matmul(frame.pool, &mut scratch, x, self.rows, &weights, &mut outs);
         for (out, part) in outs.into_iter().zip(&self.parts) {
             if let Some(bias) = &part.bias {

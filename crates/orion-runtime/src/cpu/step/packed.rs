@@ -67,14 +67,15 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
 impl Step for Packing {
     fn run(&self, frame: &mut Frame<'_>) {
         let words = self.elements.div_ceil(2);
-        let mut out = frame.take(self.to);
+        let (read, written) = match self.direction {
+            Direction::Pack => (self.elements, words),
+            Direction::Unpack => (words, self.elements),
+        };
+        let mut out = frame.take(self.to, written);
+        let from = frame.reals(self.from, read);
         match self.direction {
-            Direction::Pack => {
-                pack_bf16(frame.pool, &mut out[..words], frame.reals(self.from, self.elements));
-            }
-            Direction::Unpack => {
-                unpack_bf16(frame.pool, &mut out[..self.elements], frame.reals(self.from, words));
-            }
+            Direction::Pack => pack_bf16(frame.pool, &mut out, from),
+            Direction::Unpack => unpack_bf16(frame.pool, &mut out, from),
         }
         frame.put(self.to, out);
     }

@@ -44,10 +44,10 @@ impl Step for Rope {
         let RopeShape { batch, sequence, heads, head_dim } = self.shape;
         let elements = batch * sequence * heads * head_dim;
         let position = usize::try_from(frame.int(self.position)).unwrap_or(0);
-        let mut buffer = frame.take(self.out);
+        let mut buffer = frame.take(self.out, elements);
         let frequencies = frame.reals(self.frequencies, head_dim / 2);
         let x = frame.reals(self.x, elements);
-        rope(frame.pool, &mut buffer[..elements], x, frequencies, position, self.shape);
+        rope(frame.pool, &mut buffer, x, frequencies, position, self.shape);
         frame.put(self.out, buffer);
     }
 }
