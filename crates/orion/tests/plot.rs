@@ -49,7 +49,8 @@ impl Desk {
             if number % 10 == 0 {
                 let (tokens, perplexity) = (number * 1000, f64::from(loss).exp());
                 let validation_loss = loss + 0.25;
-                let metrics = ValidationMetrics { step: number, validation_loss, perplexity, tokens };
+                let metrics =
+                    ValidationMetrics { step: number, validation_loss, perplexity, tokens };
                 log.record(metrics).expect("a validation");
             }
         }
@@ -115,7 +116,7 @@ fn an_svg_has_panels_runs_and_round_ticks_as_texts() {
     let svg = desk.svg(&[&first, &second], &["--title", "Loss < 3 & falling"]);
     let texts = texts(&svg);
     has(&texts, &["loss", "learning rate", "tokens/s", "step", "small", "large"]);
-    has(&texts, &["Loss < 3 & falling", "20", "100", "4", "6", "8", "1e-4", "20k"]);
+    has(&texts, &["Loss < 3 & falling", "20", "100", "4", "6", "8", "1e-4", "10k", "20k"]);
     assert!(svg.contains("#0072b2") && svg.contains("#d55e00"));
     assert_eq!(count(&svg, "circle"), 10 + 8);
 }
@@ -224,7 +225,7 @@ fn a_single_step_is_drawn_as_dots() {
     for options in [&[][..], &["--log"], &["--x", "time"]] {
         let svg = desk.svg(&[&run], options);
         texts(&svg);
-        assert_eq!(count(&svg, "circle"), 4);
+        assert_eq!(count(&svg, "circle"), 5);
     }
     desk.picture(&[&run], "out.png", &[]);
 }

@@ -14,6 +14,8 @@ pub(super) struct Axis {
     pub(super) min: f64,
     pub(super) max: f64,
     logarithmic: bool,
+    /// Whether only whole numbers are marked.
+    pub(super) whole: bool,
 }
 
 impl Axis {
@@ -30,7 +32,7 @@ impl Axis {
             0.05 * max.abs()
         };
         let margin = (max - min) * margin + spread;
-        Self { min: min - margin, max: max + margin, logarithmic: false }
+        Self { min: min - margin, max: max + margin, logarithmic: false, whole: false }
     }
 
     /// An axis from zero over `values`, of which none is negative in practice.
@@ -38,14 +40,19 @@ impl Axis {
         let (min, max) = ends(values).unwrap_or((0.0, 1.0));
         let (min, max) = (min.min(0.0), max.max(0.0));
         let room = if max > min { (max - min) * margin } else { 1.0 };
-        Self { min: if min < 0.0 { min - room } else { 0.0 }, max: max + room, logarithmic: false }
+        Self {
+            min: if min < 0.0 { min - room } else { 0.0 },
+            max: max + room,
+            logarithmic: false,
+            whole: false,
+        }
     }
 
     /// An axis over the logarithms of the values above zero.
     pub(super) fn logarithmic(values: impl Iterator<Item = f64>, margin: f64) -> Self {
         let logarithms = values.filter(|&value| value > 0.0).map(f64::log10);
         let Self { min, max, .. } = Self::over(logarithms, margin);
-        Self { min: 10_f64.powf(min), max: 10_f64.powf(max), logarithmic: true }
+        Self { min: 10_f64.powf(min), max: 10_f64.powf(max), logarithmic: true, whole: false }
     }
 
     /// Where a value lies: 0 at the lower end, 1 at the upper. `None` for what cannot be drawn.
@@ -67,6 +74,7 @@ impl Axis {
             }
         }
         let step = round_step((self.max - self.min) / count as f64);
+        let step = if self.whole { step.max(1.0) } else { step };
         let [first, last] = [(self.min / step).ceil(), (self.max / step).floor()];
         let largest = self.max.abs().max(self.min.abs());
         (first as i64..=last as i64)
@@ -118,9 +126,9 @@ fn label(value: f64, step: f64, largest: f64) -> String {
         return "0".to_owned();
     }
     let (unit, suffix) = match largest {
-        1e13.. => power_of_ten(largest),
-        1e10.. => (1e9, "G".to_owned()),
-        1e7.. => (1e6, "M".to_owned()),
+        1e12.. => power_of_ten(largest),
+        1e9.. => (1e9, "G".to_owned()),
+        1e6.. => (1e6, "M".to_owned()),
         1e4.. => (1e3, "k".to_owned()),
         1e-2.. => (1.0, String::new()),
         _ => power_of_ten(largest),
@@ -163,6 +171,8 @@ mod tests {
         assert_eq!(labels(over(1.0, 50_000.0)), ["10k", "20k", "30k", "40k", "50k"]);
         assert_eq!(labels(over(0.0, 2.5e7)), ["0", "5M", "10M", "15M", "20M", "25M"]);
         assert_eq!(labels(over(0.0, 3e-4)), ["0", "1e-4", "2e-4", "3e-4"]);
+        assert_eq!(labels(over(0.0, 1e6)), ["0", "0.2M", "0.4M", "0.6M", "0.8M", "1.0M"]);
+        assert_eq!(labels(Axis { whole: true, ..over(0.0, 2.0) }), ["0", "1", "2"]);
         assert_eq!(labels(over(-1.0, 1.0)), ["-1.0", "-0.5", "0", "0.5", "1.0"]);
     }
 

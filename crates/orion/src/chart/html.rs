@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::Figure;
 use super::layout::Layout;
 use super::scene::color_of;
 use super::svg::{self, escape};
@@ -25,7 +26,7 @@ const SCRIPT: &str = "
 const svg = document.querySelector('svg'), box = document.getElementById('values');
 const line = svg.appendChild(document.createElementNS(svg.namespaceURI, 'line'));
 line.id = 'pointer';
-const round = value => Number(value.toPrecision(5)).toLocaleString('en', {maximumSignificantDigits: 5});
+const round = (value, digits) => value.toLocaleString('en', {maximumSignificantDigits: digits});
 svg.addEventListener('pointermove', event => {
   const area = svg.getBoundingClientRect(), scale = svg.viewBox.baseVal.width / area.width;
   const [[left, min], [right, max]] = chart.x;
@@ -34,11 +35,11 @@ svg.addEventListener('pointermove', event => {
   const texts = chart.runs.map((run, number) => [run, ...chart.traces.filter(trace => trace.run === number)
     .map(trace => {
       const near = trace.points.reduce((a, b) => Math.abs(b[0] - value) < Math.abs(a[0] - value) ? b : a);
-      return `  ${trace.label}: ${round(near[1])}  (at ${round(near[0])})`;
+      return `  ${trace.label}: ${round(near[1], 5)}  (at ${round(near[0], 9)})`;
     })].join('\\n'));
   for (const [name, at] of [['x1', x], ['x2', x], ['y1', chart.y[0]], ['y2', chart.y[1]]]) line.setAttribute(name, at);
   line.style.visibility = 'visible';
-  box.textContent = `${chart.label}: ${round(value)}\\n${texts.join('\\n')}`;
+  box.textContent = `${chart.label}: ${chart.whole ? round(Math.round(value), 9) : round(value, 4)}\\n${texts.join('\\n')}`;
   box.style.display = 'block';
   const isRight = x > (left + right) / 2;
   box.style.left = isRight ? '' : `${x / scale + 16}px`;
@@ -55,18 +56,18 @@ pub(crate) struct Table {
 }
 
 /// The page.
-pub(crate) fn write(title: &str, x_label: &str, layout: &Layout, table: &Table) -> String {
-    let runs: Vec<&String> = table.rows.iter().filter_map(|row| row.first()).collect();
+pub(crate) fn write(figure: &Figure, layout: &Layout, table: &Table) -> String {
     let traces = layout.traces.iter().filter(|trace| !trace.points.is_empty()).map(|trace| {
         let points: Vec<Value> =
             trace.points.iter().map(|&(x, y)| json!([digits(x, 9), digits(y, 5)])).collect();
         json!({ "run": trace.run, "label": trace.label, "points": points })
     });
     let chart = json!({
-        "label": x_label,
+        "label": figure.x_label,
+        "whole": figure.x_is_whole,
         "x": layout.x,
         "y": layout.y,
-        "runs": runs,
+        "runs": figure.runs,
         "traces": traces.collect::<Vec<_>>(),
     });
     // Nothing in a name may end the script.
@@ -76,7 +77,7 @@ pub(crate) fn write(title: &str, x_label: &str, layout: &Layout, table: &Table) 
          <meta name=\"viewport\" content=\"width=device-width\">\n<title>{}</title>\n\
          <style>{STYLE}</style>\n</head>\n<body>\n<figure>\n{}<div id=\"values\"></div>\n</figure>\n\
          {}<script>\nconst chart = {chart};{SCRIPT}</script>\n</body>\n</html>\n",
-        escape(title),
+        escape(figure.title.as_deref().unwrap_or("Training")),
         svg::write(&layout.scene),
         write_table(table),
     )

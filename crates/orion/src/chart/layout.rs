@@ -20,7 +20,9 @@ const HEADING: f64 = 30.0;
 const MARGIN: f64 = 0.05;
 /// Pixels for one tick.
 const TICK_WIDTH: f64 = 110.0;
-const TICK_HEIGHT: f64 = 45.0;
+const TICK_HEIGHT: f64 = 30.0;
+/// More dots than this are drawn small.
+const FEW_DOTS: usize = 60;
 /// The most letters of a run's name in the legend.
 const LONGEST_NAME: usize = 60;
 
@@ -56,7 +58,8 @@ impl Layout {
     pub(crate) fn of(figure: &Figure) -> Self {
         let columns = figure.panels.iter().flat_map(|panel| &panel.curves);
         let x = columns.flat_map(|curve| &curve.points).map(|point| point.0);
-        let x = Axis::over(x, 0.0);
+        let mut x = Axis::from_zero(x, 0.0);
+        x.whole = figure.x_is_whole;
         let all: f64 = figure.panels.iter().map(|panel| panel.weight).sum();
         let axes: Vec<(Axis, f64)> = figure
             .panels
@@ -158,18 +161,20 @@ impl Layout {
             Style::Dotted => (1.0, 0.8),
         };
         for points in thin(curve.points.iter().map(place)) {
-            let radius = match curve.style {
-                Style::Dotted => Some(3.2),
+            let dots = match curve.style {
+                Style::Dotted if points.len() > FEW_DOTS => Some((1.6, true)),
+                Style::Dotted => Some((3.2, true)),
                 // A line that ends where it begins would not be seen.
-                _ if points.len() == 1 => Some(2.0),
+                _ if points.len() == 1 => Some((2.0, false)),
                 _ => None,
             };
-            for &center in points.iter().filter(|_| radius.is_some()) {
-                let radius = radius.unwrap_or_default();
-                self.scene.shapes.push(Shape::Dot { center, radius, color });
-            }
+            let centers = if dots.is_some() { points.clone() } else { Vec::new() };
             if points.len() > 1 {
                 self.line(Line { points, color, width, opacity, dash });
+            }
+            if let Some((radius, hollow)) = dots {
+                let dot = |center| Shape::Dot { center, radius, color, hollow };
+                self.scene.shapes.extend(centers.into_iter().map(dot));
             }
         }
         let values = curve.points.iter().map(|point| place(point).map(|(at, _)| (at, *point)));
@@ -213,7 +218,7 @@ fn y_axis(panel: &Panel) -> Axis {
 }
 
 fn tick_count(height: f64) -> usize {
-    (height / TICK_HEIGHT).max(2.0) as usize
+    (height / TICK_HEIGHT).clamp(2.0, 8.0) as usize
 }
 
 fn tick_count_across(left: f64, right: f64) -> usize {

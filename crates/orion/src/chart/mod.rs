@@ -19,6 +19,8 @@ pub(crate) struct Figure {
     pub(crate) title: Option<String>,
     /// Name of what the panels share.
     pub(crate) x_label: String,
+    /// Whether only whole numbers are marked there.
+    pub(crate) x_is_whole: bool,
     /// Names of the runs, in the order of their colours.
     pub(crate) runs: Vec<String>,
     pub(crate) panels: Vec<Panel>,

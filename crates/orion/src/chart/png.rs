@@ -6,7 +6,7 @@ use tiny_skia::{
 use ttf_parser::OutlineBuilder;
 
 use super::font;
-use super::scene::{Anchor, Color, Line, Scene, Shape, Text};
+use super::scene::{Anchor, Color, Line, RIM, Scene, Shape, Text, WHITE};
 
 /// Pixels of the picture for one of the scene.
 const FINENESS: f32 = 2.0;
@@ -21,9 +21,15 @@ pub(crate) fn encode(scene: &Scene) -> Result<Vec<u8>, String> {
     for shape in &scene.shapes {
         match shape {
             Shape::Line(line) => paint_line(&mut picture, line),
-            Shape::Dot { center: (x, y), radius, color } => {
-                let path = PathBuilder::from_circle(*x as f32, *y as f32, *radius as f32);
-                fill(&mut picture, path, *color);
+            Shape::Dot { center, radius, color, hollow } => {
+                let circle = |radius| {
+                    PathBuilder::from_circle(center.0 as f32, center.1 as f32, radius as f32)
+                };
+                let rim = if *hollow { RIM / 2.0 } else { 0.0 };
+                fill(&mut picture, circle(radius + rim), *color);
+                if *hollow {
+                    fill(&mut picture, circle(radius - rim), WHITE);
+                }
             }
             Shape::Text(text) => paint_text(&mut picture, text),
         }

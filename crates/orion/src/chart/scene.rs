@@ -10,7 +10,13 @@ pub(crate) struct Scene {
 
 pub(super) enum Shape {
     Line(Line),
-    Dot { center: (f64, f64), radius: f64, color: Color },
+    /// A circle, filled with its colour or, where it is hollow, with white.
+    Dot {
+        center: (f64, f64),
+        radius: f64,
+        color: Color,
+        hollow: bool,
+    },
     Text(Text),
 }
 
@@ -47,6 +53,10 @@ pub(super) enum Anchor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Color(pub(super) u8, pub(super) u8, pub(super) u8);
 
+/// Width of the rim of a hollow dot.
+pub(super) const RIM: f64 = 1.4;
+
+pub(super) const WHITE: Color = Color(0xFF, 0xFF, 0xFF);
 pub(super) const INK: Color = Color(0x22, 0x22, 0x22);
 pub(super) const GREY: Color = Color(0x66, 0x66, 0x66);
 pub(super) const FRAME: Color = Color(0x99, 0x99, 0x99);

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::font;
-use super::scene::{Anchor, Scene, Shape};
+use super::scene::{Anchor, RIM, Scene, Shape, WHITE};
 
 /// The scene as one SVG document.
 pub(crate) fn write(scene: &Scene) -> String {
@@ -44,8 +44,15 @@ fn write_shape(svg: &mut String, shape: &Shape) -> std::fmt::Result {
             svg.push_str("\"/>\n");
             Ok(())
         }
-        Shape::Dot { center: (x, y), radius, color } => {
-            writeln!(svg, "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{radius}\" fill=\"{color}\"/>")
+        Shape::Dot { center: (x, y), radius, color, hollow } => {
+            write!(svg, "<circle cx=\"{x:.2}\" cy=\"{y:.2}\" r=\"{radius}\"")?;
+            if *hollow {
+                write!(svg, " stroke=\"{color}\" stroke-width=\"{RIM}\" fill=\"{WHITE}\"")?;
+            } else {
+                write!(svg, " fill=\"{color}\"")?;
+            }
+            svg.push_str("/>\n");
+            Ok(())
         }
         Shape::Text(text) => {
             let anchor = match text.anchor {

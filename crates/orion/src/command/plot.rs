@@ -62,10 +62,7 @@ impl Plot {
             Format::Svg => svg::write(&layout.scene).into_bytes(),
             Format::Png => png::encode(&layout.scene)
                 .map_err(|error| Failure::Failed(format!("{}: {error}", self.out.display())))?,
-            Format::Html => {
-                let title = self.title.as_deref().unwrap_or("Training");
-                html::write(title, &figure.x_label, &layout, &table(&runs)).into_bytes()
-            }
+            Format::Html => html::write(&figure, &layout, &table(&runs)).into_bytes(),
         };
         write_atomically(&self.out, &bytes).map_err(|error| {
             Failure::Failed(format!("cannot write {}: {error}", self.out.display()))
@@ -120,26 +117,26 @@ impl Plot {
                 Style::Line,
                 &steps(|metrics| metrics.learning_rate),
             ));
-            speeds.push(curve(
-                "tokens/s",
-                Style::Line,
-                &steps(|metrics| metrics.tokens_per_second),
-            ));
+            let speed =
+                curve("tokens/s", Style::Faint, &steps(|metrics| metrics.tokens_per_second));
+            let points = running_mean(&speed.points);
+            speeds.extend([speed, Curve { run, label: "mean", style: Style::Line, points }]);
         }
         let range = if self.log { Range::Logarithmic } else { Range::Fit };
         let note = "pale: each step · strong: smoothed · dots: validation";
-        let below = |title, curves| {
+        let below = |title, note, curves| {
             let (range, weight) = (Range::FromZero, 1.0);
-            Panel { title, note: "", weight, range, curves }
+            Panel { title, note, weight, range, curves }
         };
         Figure {
             title: self.title.clone(),
             x_label,
+            x_is_whole: self.x != Across::Time,
             runs: runs.iter().map(|run| run.name.clone()).collect(),
             panels: vec![
                 Panel { title: "loss", note, weight: 2.5, range, curves: losses },
-                below("learning rate", rates),
-                below("tokens/s", speeds),
+                below("learning rate", "", rates),
+                below("tokens/s", "pale: each step · strong: running mean", speeds),
             ],
         }
     }
@@ -161,6 +158,26 @@ impl Across {
         };
         records.iter().map(value).collect()
     }
+}
+
+/// Means over a hundredth of the points each, centred; speed varies too much from step to step to be read.
+fn running_mean(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let reach = points.len() / 200;
+    let (mut sum, mut count) = (0.0, 0_usize);
+    let mut sums = vec![(sum, count)];
+    for &(_, value) in points {
+        if value.is_finite() {
+            (sum, count) = (sum + value, count + 1);
+        }
+        sums.push((sum, count));
+    }
+    let mean = |(at, &(x, _)): (usize, &(f64, f64))| {
+        let (first, last) =
+            (sums[at.saturating_sub(reach)], sums[(at + reach + 1).min(points.len())]);
+        // Without a number in reach this is NaN, a gap.
+        (x, (last.0 - first.0) / (last.1 - first.1) as f64)
+    };
+    points.iter().enumerate().map(mean).collect()
 }
 
 impl Run {
