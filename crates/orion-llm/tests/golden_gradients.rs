@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use orion_compiler::DType;
 use orion_llm::Checkpoint;
+use orion_llm::block::Weights;
 use orion_llm::data::{Batch, IGNORED};
-use orion_llm::train::{OptimizerOptions, Schedule, Trainer, TrainingProgram};
+use orion_llm::train::{OptimizerOptions, Parameter, Schedule, Trainer, TrainingProgram};
 use orion_runtime::cpu::Cpu;
 use orion_runtime::reference::Reference;
 use orion_runtime::{Backend, TensorView, TensorViewMut};
@@ -24,7 +25,7 @@ fn folder(model: &str) -> PathBuf {
 struct Case {
     checkpoint: Checkpoint,
     training: TrainingProgram,
-    values: Vec<Vec<f32>>,
+    parameters: Vec<Parameter>,
     tokens: Vec<i32>,
     labels: Vec<i32>,
 }
@@ -38,11 +39,10 @@ fn case(model: &str, golden: &SafeTensors<'_>) -> Case {
     let labels = tokens.chunks(length).flat_map(next).collect();
     let checkpoint = Checkpoint::open(&folder(model), Some(DType::F32)).unwrap();
     let types = |name: &str| checkpoint.weights.type_of(name).cloned();
-    let training = TrainingProgram::new(&*checkpoint.model, &types, batch, length).unwrap();
-    let values = (training.parameters.iter())
-        .map(|(name, ty)| checkpoint.weights.read(name, ty).unwrap())
-        .collect();
-    Case { checkpoint, training, values, tokens, labels }
+    let training =
+        TrainingProgram::new(&*checkpoint.model, Weights::Stored(&types), batch, length).unwrap();
+    let parameters = training.parameters_of(&checkpoint.weights).unwrap();
+    Case { checkpoint, training, parameters, tokens, labels }
 }
 
 /// The loss, and each parameter's gradient under the model's own name.
@@ -50,9 +50,10 @@ fn loss_and_gradients(case: &Case, backend: &dyn Backend) -> (f32, Vec<(String, 
     let executable = backend.load(Arc::clone(&case.checkpoint.weights)).unwrap();
     let id = executable.add(&case.training.program).unwrap();
     let mut inputs = vec![TensorView::I32(&case.tokens), TensorView::I32(&case.labels)];
-    inputs.extend(case.values.iter().map(|values| TensorView::F32(values)));
+    inputs.extend(case.parameters.iter().map(|parameter| TensorView::F32(&parameter.values)));
     let mut loss = [0.0];
-    let mut gradients: Vec<Vec<f32>> = case.values.iter().map(|w| vec![0.0; w.len()]).collect();
+    let mut gradients: Vec<Vec<f32>> =
+        case.parameters.iter().map(|p| vec![0.0; p.values.len()]).collect();
     let mut outputs = vec![TensorViewMut::F32(&mut loss)];
     outputs.extend(gradients.iter_mut().map(|gradient| TensorViewMut::F32(gradient)));
     executable.session().run(id, &inputs, &mut outputs).unwrap();
@@ -126,12 +127,13 @@ fn ten_losses_are_those_of_pytorch() {
         let golden = SafeTensors::deserialize(&bytes).unwrap();
         let losses = golden.tensor("losses").unwrap();
         let losses = losses.data().as_chunks::<4>().0.iter().map(|&x| f32::from_le_bytes(x));
-        let Case { checkpoint, training, values, tokens, labels } = case(model, &golden);
+        let Case { checkpoint, training, parameters, tokens, labels } = case(model, &golden);
         let options =
             OptimizerOptions { clip: 0.0, ..OptimizerOptions::new(Schedule::constant(1e-3)) };
         let weights = Arc::clone(&checkpoint.weights);
         let cpu = Cpu::new(2);
-        let mut trainer = Trainer::new(training, values, weights, &cpu, 2, options).unwrap();
+        let mut trainer =
+            Trainer::new(&training, parameters, 0, weights, &cpu, 2, options).unwrap();
         let counted = labels.iter().filter(|&&label| label != IGNORED).count();
         let batch = Batch { tokens, labels, counted };
         for (step, expected) in losses.enumerate() {

@@ -12,6 +12,15 @@ pub use rope::{GgufRopeScaling, RopeParameters, RopeScaling};
 /// The types that weights have in the file at hand; `None` when there is no such weight.
 pub type WeightTypes<'a> = dyn Fn(&str) -> Option<TensorType> + 'a;
 
+/// The weights that a model is built on.
+#[derive(Clone, Copy)]
+pub enum Weights<'a> {
+    /// Those of a file.
+    Stored(&'a WeightTypes<'a>),
+    /// Whatever the model reads, in `f32`: it is yet to be trained.
+    New,
+}
+
 /// What is computed by one run of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pass {
@@ -46,7 +55,7 @@ pub enum Logits {
 /// Builds a model's graph.
 pub struct ModelBuilder<'a> {
     b: &'a Builder,
-    weights: &'a WeightTypes<'a>,
+    weights: Weights<'a>,
     pass: Pass,
     /// Tokens that the cache already holds, `i32[]`.
     position: Value,
@@ -70,7 +79,7 @@ pub struct SelfAttention<'a> {
 
 impl<'a> ModelBuilder<'a> {
     /// A builder at the root of the weight tree.
-    pub fn new(b: &'a Builder, weights: &'a WeightTypes<'a>, pass: Pass, position: Value) -> Self {
+    pub fn new(b: &'a Builder, weights: Weights<'a>, pass: Pass, position: Value) -> Self {
         Self { b, weights, pass, position, scope: String::new() }
     }
 
@@ -89,13 +98,17 @@ impl<'a> ModelBuilder<'a> {
 
     /// Whether the file has a weight of this name.
     pub fn has_weight(&self, name: &str) -> bool {
-        (self.weights)(&self.path(name)).is_some()
+        matches!(self.weights, Weights::Stored(types) if types(&self.path(name)).is_some())
     }
 
     /// The weight `name`, which must have this shape.
     fn weight(&self, name: &str, shape: &[usize]) -> Value {
         let path = self.path(name);
-        match (self.weights)(&path) {
+        let ty = match self.weights {
+            Weights::Stored(types) => types(&path),
+            Weights::New => Some(TensorType::new(DType::F32, shape)),
+        };
+        match ty {
             Some(ty) if ty.shape == shape => self.b.weight(path, ty),
             Some(ty) => {
                 let message = format!(

@@ -26,12 +26,20 @@ pub(super) struct PlainText {
     /// What is before this byte of `text` has been handed out.
     at: usize,
     is_read: bool,
-    /// A separator has been seen.
-    is_split: bool,
-    /// White space is dropped until text comes.
-    skips_space: bool,
+    separators: Separators,
     /// A part of the current document has been handed out.
     inside: bool,
+}
+
+/// What has been seen of separators.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Separators {
+    /// None so far.
+    None,
+    /// One, and no text since: white space is dropped.
+    Just,
+    /// One, and then text.
+    Before,
 }
 
 impl PlainText {
@@ -46,8 +54,7 @@ impl PlainText {
             text: String::new(),
             at: 0,
             is_read: false,
-            is_split: false,
-            skips_space: false,
+            separators: Separators::None,
             inside: false,
         })
     }
@@ -58,22 +65,25 @@ impl PlainText {
 
     pub(super) fn next_piece(&mut self) -> Result<Option<Piece>, DataError> {
         loop {
-            if self.skips_space {
+            if self.separators == Separators::Just {
                 let rest = &self.text[self.at..];
                 let trimmed = rest.trim_start();
                 self.at += rest.len() - trimmed.len();
-                self.skips_space = trimmed.is_empty();
+                if !trimmed.is_empty() {
+                    self.separators = Separators::Before;
+                }
             }
             let rest = &self.text[self.at..];
             if let Some(end) = rest.find(END_OF_TEXT) {
                 let text = rest[..end].trim_end().to_owned();
                 self.at += end + END_OF_TEXT.len();
-                (self.is_split, self.skips_space) = (true, true);
+                self.separators = Separators::Just;
                 if self.inside || !text.is_empty() {
                     return Ok(Some(self.piece(text, true)));
                 }
             } else if self.is_read {
-                let text = if self.is_split { rest.trim_end() } else { rest }.to_owned();
+                let is_whole = self.separators == Separators::None;
+                let text = if is_whole { rest } else { rest.trim_end() }.to_owned();
                 self.at = self.text.len();
                 let is_piece = self.inside || !text.is_empty();
                 return Ok(is_piece.then(|| self.piece(text, true)));

@@ -104,7 +104,7 @@ impl TokenFile {
         let path = path.to_owned();
         let file = Self { path, map, start, len, width, vocab_size, description };
         if let Some(vocab_size) = vocab_size {
-            file.check(vocab_size)?;
+            file.check_vocabulary(vocab_size)?;
         }
         Ok(file)
     }
@@ -145,7 +145,11 @@ impl TokenFile {
     }
 
     /// Reads all tokens; the pages are given back as it goes, so that a large file does not fill the memory.
-    fn check(&self, vocab_size: usize) -> Result<(), DataError> {
+    /// Reads the whole file once.
+    ///
+    /// # Errors
+    /// The first token that is not below `vocab_size`.
+    pub fn check_vocabulary(&self, vocab_size: usize) -> Result<(), DataError> {
         let step = CHECKED_BYTES / self.width.bytes();
         for from in (0..self.len).step_by(step) {
             let largest = self.tokens(from..from + step).max().unwrap_or(0);

@@ -11,7 +11,7 @@ use orion_runtime::weights::WeightSet;
 use orion_runtime::{TensorView, TensorViewMut};
 
 use super::SamplingError;
-use crate::block::{Cache, Logits, ModelBuilder, Pass};
+use crate::block::{Cache, Logits, ModelBuilder, Pass, Weights};
 use crate::model::{Dimensions, Model};
 use crate::tokenizer::{TokenId, TokenizerError};
 
@@ -161,7 +161,7 @@ pub fn forward(
         None => b.constant(DType::I32, &[], vec![0.0]),
     };
     let types = |name: &str| weights.type_of(name).cloned();
-    let m = ModelBuilder::new(&b, &types, pass, position);
+    let m = ModelBuilder::new(&b, Weights::Stored(&types), pass, position);
     b.output("logits", model.build(&m, tokens));
     let program = b.finish().map_err(|error| GenerateError::Build {
         origin: weights.source().origin().display().to_string(),

@@ -35,6 +35,7 @@ pub(super) const GPT2: Architecture = Architecture {
         ("vocab_size", "vocab_size"),
     ],
     configure: |config| Ok(Box::new(Gpt2::new(config)?)),
+    residual_projections: &["c_proj"],
     tiny,
 };
 

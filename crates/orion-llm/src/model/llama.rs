@@ -40,6 +40,7 @@ pub(super) const LLAMA: Architecture = Architecture {
         ("vocab_size", "vocab_size"),
     ],
     configure: |config| Ok(Box::new(Llama::new(config)?)),
+    residual_projections: &["o_proj", "down_proj"],
     tiny,
 };
 

@@ -29,6 +29,8 @@ pub struct Architecture {
     pub gguf_fields: &'static [(&'static str, &'static str)],
     /// Reads a configuration.
     pub configure: fn(&Map<String, Json>) -> Result<Box<dyn Model>, ConfigError>,
+    /// Last parts of the names of projections whose results are added to the residual stream.
+    pub residual_projections: &'static [&'static str],
     /// A small configuration for tests that hold for every model.
     pub tiny: fn() -> Map<String, Json>,
 }

@@ -17,6 +17,17 @@ pub enum TokenizerError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A copy cannot be written.
+    #[error("{}: cannot write the tokenizer: {source}", path.display())]
+    Write {
+        /// The file that was to be written.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A GGUF file with the vocabulary cannot be written.
+    #[error(transparent)]
+    GgufWrite(#[from] orion_runtime::weights::gguf::SaveError),
     /// The file breaks a rule of its format.
     #[error("{}: {place}: {problem}", path.display())]
     Invalid {

@@ -19,6 +19,7 @@ mod merge;
 mod metaspace;
 mod open;
 mod pre_tokenizer;
+mod save;
 mod sentencepiece;
 mod source_file;
 mod special;

@@ -7,6 +7,7 @@ use std::path::Path;
 use orion_runtime::weights::gguf;
 
 use super::error::TokenizerError;
+use super::save::GGUF_NAME;
 use super::{GgufVocabulary, Tokenizer, gpt2_files};
 
 /// Enough of a file to tell its format.
@@ -14,7 +15,7 @@ const HEAD_BYTES: u64 = 64;
 
 /// The formats of single files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     Json,
     SentencePiece,
     Llama2c,
@@ -26,8 +27,8 @@ enum Format {
 
 impl Tokenizer {
     /// Opens any tokenizer file, or the best one in a folder: tokenizer.json, then
-    /// tokenizer.model, then GPT-2's pair of files, then tokenizer.bin. The content decides, not
-    /// the name. `vocab_size`, the model's number of tokens, is needed by llama2.c's tokenizer.bin
+    /// tokenizer.model, then GPT-2's pair of files, then tokenizer.bin, then tokenizer.gguf. The content decides,
+    /// not the name. `vocab_size`, the model's number of tokens, is needed by llama2.c's tokenizer.bin
     /// where tokens of the file are not to be used.
     ///
     /// A GGUF model file gives the tokenizer in its metadata. Where that has been read already,
@@ -41,7 +42,7 @@ impl Tokenizer {
         }
         let unrecognised = || TokenizerError::Unrecognised { path: path.to_owned() };
         let pair = || gpt2_files::beside(path).ok_or_else(unrecognised);
-        match format(&head(path)?) {
+        match format_of(path)? {
             Format::Json if gpt2_files::is_vocabulary(path) => {
                 let (vocabulary, merges) = pair()?;
                 Self::from_gpt2_files(&vocabulary, &merges)
@@ -70,10 +71,15 @@ fn open_folder(folder: &Path, vocab_size: Option<usize>) -> Result<Tokenizer, To
     if let Some((vocabulary, merges)) = gpt2_files::find(folder) {
         return Tokenizer::from_gpt2_files(&vocabulary, &merges);
     }
-    match existing("tokenizer.bin") {
+    match existing("tokenizer.bin").or_else(|| existing(GGUF_NAME)) {
         Some(path) => Tokenizer::open(&path, vocab_size),
         None => Err(TokenizerError::Unrecognised { path: folder.to_owned() }),
     }
+}
+
+/// The format of the file at `path`.
+pub(super) fn format_of(path: &Path) -> Result<Format, TokenizerError> {
+    Ok(format(&head(path)?))
 }
 
 fn head(path: &Path) -> Result<Vec<u8>, TokenizerError> {

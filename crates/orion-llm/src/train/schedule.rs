@@ -1,7 +1,10 @@
 //! Learning rates over the steps of a run.
 
+use serde::{Deserialize, Serialize};
+
 /// How the learning rate goes on after the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Decay {
     /// It stays.
     Constant,
@@ -13,7 +16,7 @@ pub enum Decay {
 }
 
 /// The learning rate of every step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
     /// The highest rate, reached at the end of the warm-up.
     pub peak: f64,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use orion_compiler::TensorType;
+use orion_kernels::elementwise::add_scaled;
 use orion_kernels::optimizer::{AdamW, adamw, sum_of_squares};
 use orion_kernels::{Isa, Pool};
 use orion_runtime::weights::WeightSet;
@@ -11,12 +12,14 @@ use orion_runtime::{
     Backend, CompileError, ProgramId, RunError, Session, TensorView, TensorViewMut,
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::graph::TrainingProgram;
 use super::schedule::Schedule;
 use crate::data::Batch;
 
 /// What the optimiser does.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct OptimizerOptions {
     /// Learning rates.
     pub schedule: Schedule,
@@ -54,6 +57,14 @@ pub struct Parameter {
     pub second: Vec<f32>,
 }
 
+impl Parameter {
+    /// A parameter before its first step.
+    pub fn new(name: String, ty: TensorType, values: Vec<f32>) -> Self {
+        let zeros = vec![0.0; values.len()];
+        Self { name, ty, values, first: zeros.clone(), second: zeros }
+    }
+}
+
 /// What a step did.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
@@ -77,7 +88,18 @@ pub enum TrainError {
     /// The device refused a run.
     #[error("{0}")]
     Run(#[from] RunError),
-    /// The loss or a gradient is NaN or infinite.
+    /// A parameter is NaN or infinite.
+    #[error(
+        "step {step}: `{name}` holds a value that is no finite number; \
+         use weights without NaN, or lower the learning rate and go on from an earlier checkpoint"
+    )]
+    Ruined {
+        /// The step after which it was found; 0 before the first.
+        step: u64,
+        /// The parameter.
+        name: String,
+    },
+    /// The loss is far above that of a model that knows nothing, or a gradient is NaN or infinite.
     #[error(
         "step {step}: the loss is {loss} and the norm of the gradients {gradient_norm}: training diverged; \
          lower the learning rate or clip the gradients, and go on from an earlier checkpoint"
@@ -98,39 +120,53 @@ pub struct Trainer {
     options: OptimizerOptions,
     pool: Pool,
     session: Box<dyn Session>,
-    program: ProgramId,
+    gradients_of: ProgramId,
+    loss_of: ProgramId,
     gradients: Vec<Vec<f32>>,
     /// Of a batch that is added to others.
     partial: Vec<Vec<f32>>,
     step: u64,
+    /// A loss above it means that training has diverged.
+    loss_limit: f32,
 }
 
+/// A model that knows nothing has a loss of ln(vocabulary); one that is this many times worse has been ruined.
+const RUINOUS: f32 = 4.0;
+
 impl Trainer {
-    /// Brings a training program onto a device, with these initial values. `weights` are what the program does not
-    /// train. The optimiser runs on `threads` threads.
+    /// Brings a training program onto a device, with parameters that have done `step` steps. `weights` are what the
+    /// program does not train. The optimiser runs on `threads` threads.
     ///
     /// # Errors
     /// When the device cannot run the program.
     pub fn new(
-        training: TrainingProgram,
-        values: Vec<Vec<f32>>,
+        training: &TrainingProgram,
+        parameters: Vec<Parameter>,
+        step: u64,
         weights: Arc<WeightSet>,
         backend: &dyn Backend,
         threads: usize,
         options: OptimizerOptions,
     ) -> Result<Self, TrainError> {
         let executable = backend.load(weights)?;
-        let program = executable.add(&training.program)?;
-        let parameters: Vec<Parameter> = (training.parameters.into_iter().zip(values))
-            .map(|((name, ty), values)| {
-                let zeros = vec![0.0; values.len()];
-                Parameter { name, ty, first: zeros.clone(), second: zeros, values }
-            })
-            .collect();
+        let gradients_of = executable.add(&training.program)?;
+        let loss_of = executable.add(&training.loss)?;
         let gradients = parameters.iter().map(|p| vec![0.0; p.values.len()]).collect();
         let (session, pool) = (executable.session(), Pool::new(threads, Isa::detect()));
         let partial = Vec::new();
-        Ok(Self { parameters, options, pool, session, program, gradients, partial, step: 0 })
+        let loss_limit = RUINOUS * (training.vocabulary as f32).ln().max(1.0);
+        Ok(Self {
+            loss_limit,
+            parameters,
+            options,
+            pool,
+            session,
+            gradients_of,
+            loss_of,
+            gradients,
+            partial,
+            step,
+        })
     }
 
     /// The parameters as they are now.
@@ -143,31 +179,58 @@ impl Trainer {
         self.step
     }
 
-    /// One step on the mean gradient of `batches`.
+    /// Checks that all parameters are finite.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check_parameters(&self) -> Result<(), TrainError> {
+        let ruined = |parameter: &&Parameter| !parameter.values.iter().all(|x| x.is_finite());
+        match self.parameters.iter().find(ruined) {
+            None => Ok(()),
+            Some(parameter) => {
+                Err(TrainError::Ruined { step: self.step, name: parameter.name.clone() })
+            }
+        }
+    }
+
+    /// The mean loss over the labels of a batch that count; changes nothing.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn loss(&mut self, batch: &Batch) -> Result<f32, TrainError> {
+        Ok(run(&mut *self.session, self.loss_of, &self.parameters, batch, &mut [])?)
+    }
+
+    /// One step on the gradient of the mean over all labels of `batches` that count.
     ///
     /// # Errors
     /// When the device refuses, or the loss or a gradient is not finite; nothing has changed then.
     pub fn step(&mut self, batches: &[Batch]) -> Result<StepReport, TrainError> {
+        let total: usize = batches.iter().map(|batch| batch.counted).sum();
+        // The first batch's gradients stay as they are, the others' are weighed against it.
+        let unit = batches.first().map_or(1, |batch| batch.counted.max(1)) as f64;
         let mut loss = 0.0;
         for (index, batch) in batches.iter().enumerate() {
-            let into_partial = index > 0;
-            if into_partial && self.partial.is_empty() {
+            let weight = batch.counted as f64 / unit;
+            if index > 0 && self.partial.is_empty() {
                 self.partial = self.gradients.iter().map(|g| vec![0.0; g.len()]).collect();
             }
-            let out = if into_partial { &mut self.partial } else { &mut self.gradients };
-            loss += run(&mut *self.session, self.program, &self.parameters, batch, out)?;
-            if into_partial {
+            let out = if index > 0 { &mut self.partial } else { &mut self.gradients };
+            let session = &mut *self.session;
+            let part = run(session, self.gradients_of, &self.parameters, batch, out)?;
+            loss += f64::from(part) * weight;
+            if index > 0 {
                 for (sum, part) in self.gradients.iter_mut().zip(&self.partial) {
-                    orion_kernels::elementwise::add_assign(&self.pool, sum, part);
+                    add_scaled(&self.pool, sum, part, weight as f32);
                 }
             }
         }
-        let share = 1.0 / batches.len().max(1) as f32;
-        let loss = loss * share;
+        let share = unit / total.max(1) as f64;
+        let loss = (loss * share) as f32;
         let squares: f64 = self.gradients.iter().map(|g| sum_of_squares(&self.pool, g)).sum();
-        let gradient_norm = squares.sqrt() * f64::from(share);
+        let gradient_norm = squares.sqrt() * share;
         let step = self.step + 1;
-        if !loss.is_finite() || !gradient_norm.is_finite() {
+        if !(loss <= self.loss_limit && gradient_norm.is_finite()) {
             return Err(TrainError::Diverged { step, loss, gradient_norm });
         }
         let OptimizerOptions { schedule, beta1, beta2, eps, weight_decay, clip } = self.options;
@@ -182,7 +245,7 @@ impl Trainer {
                 eps,
                 decay: if ty.rank() < 2 { 0.0 } else { weight_decay },
                 step,
-                scale: (f64::from(share) * clipped) as f32,
+                scale: (share * clipped) as f32,
             };
             adamw(&self.pool, values, first, second, gradient, options);
         }
@@ -191,7 +254,7 @@ impl Trainer {
     }
 }
 
-/// The loss of a batch; its gradients overwrite `gradients`.
+/// The loss of a batch; its gradients, if the program gives them, overwrite `gradients`.
 fn run(
     session: &mut dyn Session,
     program: ProgramId,

@@ -61,6 +61,14 @@ impl OutputFile {
         Ok(Self { target, sink: BufWriter::with_capacity(1 << 20, sink) })
     }
 
+    /// Where the bytes are until then, for libraries that write files by name.
+    pub fn temporary_path(&self) -> &Path {
+        match self.sink.get_ref() {
+            Sink::Temporary(file) => file.path(),
+            Sink::Special(_) => &self.target,
+        }
+    }
+
     /// Makes sure that the bytes are on disk, and gives the file its name.
     ///
     /// # Errors

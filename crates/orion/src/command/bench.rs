@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use orion_compiler::DType;
 use orion_kernels::memory::peak_resident_bytes;
 use orion_llm::Checkpoint;
+use orion_llm::block::Weights;
 use orion_llm::data::Batch;
 use orion_llm::train::{OptimizerOptions, Schedule, Trainer, TrainingProgram};
 use orion_runtime::cpu::Cpu;
@@ -143,13 +144,12 @@ impl Training {
         let checkpoint = Checkpoint::open(&self.model, Some(DType::F32))?;
         let vocabulary = checkpoint.model.dimensions().vocabulary.max(1);
         let types = |name: &str| checkpoint.weights.type_of(name).cloned();
-        let training = TrainingProgram::new(&*checkpoint.model, &types, batch, length)?;
-        let values = (training.parameters.iter())
-            .map(|(name, ty)| checkpoint.weights.read(name, ty))
-            .collect::<Result<Vec<_>, _>>()?;
+        let training =
+            TrainingProgram::new(&*checkpoint.model, Weights::Stored(&types), batch, length)?;
+        let parameters = training.parameters_of(&checkpoint.weights)?;
         let weights = Arc::clone(&checkpoint.weights);
         let options = OptimizerOptions::new(Schedule::constant(1e-5));
-        let mut trainer = Trainer::new(training, values, weights, &cpu, threads, options)?;
+        let mut trainer = Trainer::new(&training, parameters, 0, weights, &cpu, threads, options)?;
         let tokens: Vec<i32> =
             (0..batch * length).map(|at| ((at * 7919 + 1) % vocabulary) as i32).collect();
         let labels: Vec<i32> = tokens[1..].iter().copied().chain([1]).collect();

@@ -6,8 +6,10 @@ use std::thread;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use orion_llm::Checkpoint;
-use orion_llm::data::{Corpus, TokenWidth, TokenWriter, end_of_text, tokenize_corpus};
-use orion_llm::tokenizer::{Tokenizer, train_byte_level_bpe};
+use orion_llm::data::{
+    Corpus, DataError, TokenWidth, TokenWriter, Tokenized, end_of_text, tokenize_corpus,
+};
+use orion_llm::tokenizer::{Tokenizer, TrainedTokenizer, TrainingError, train_byte_level_bpe};
 use serde_json::json;
 
 use super::model::TokenizerOptions;
@@ -89,20 +91,9 @@ impl TokenizeFiles {
         let tokenizer = self.open_tokenizer(&corpus)?;
         let vocab_size = tokenizer.vocab_size();
         let width = self.dtype.unwrap_or_else(|| TokenWidth::for_vocabulary(vocab_size));
-        let separator = end_of_text(&tokenizer)?;
-        let mut writer = TokenWriter::create(&self.out, width, vocab_size)?;
-        let threads = match self.threads {
-            0 => thread::available_parallelism().map_or(1, usize::from),
-            threads => usize::from(threads),
-        };
-        let bar = progress_bar(corpus.bytes(), "tokenizing");
+        let writer = TokenWriter::create(&self.out, width, vocab_size)?;
         let done =
-            tokenize_corpus(&corpus, &tokenizer, separator, &mut writer, threads, &mut |bytes| {
-                bar.set_position(bytes);
-            });
-        bar.finish_and_clear();
-        let done = done?;
-        writer.finish(Some(separator), self.validation)?;
+            write_tokens(&corpus, &tokenizer, writer, usize::from(self.threads), self.validation)?;
         let rate = done.tokens as f64 / done.bytes.max(1) as f64;
         if self.json {
             let report = json!({
@@ -163,17 +154,48 @@ impl TokenizeFiles {
                 folder.display()
             )));
         }
-        let bar = progress_bar(corpus.bytes(), "counting words");
-        let trained = train_byte_level_bpe(corpus, vocab_size, &mut |bytes| {
-            bar.set_position(bytes);
-            if bytes == corpus.bytes() {
-                bar.set_message("learning merges");
-            }
-        });
-        bar.finish_and_clear();
-        let path = trained?.save(folder)?;
+        let path = train_tokenizer(corpus, vocab_size)?.save(folder)?;
         Ok(Tokenizer::open(&path, None)?)
     }
+}
+
+/// Trains a tokenizer of `vocab_size` tokens under a progress bar.
+pub(super) fn train_tokenizer(
+    corpus: &Corpus,
+    vocab_size: usize,
+) -> Result<TrainedTokenizer, TrainingError> {
+    let bar = progress_bar(corpus.bytes(), "counting words");
+    let trained = train_byte_level_bpe(corpus, vocab_size, &mut |bytes| {
+        bar.set_position(bytes);
+        if bytes == corpus.bytes() {
+            bar.set_message("learning merges");
+        }
+    });
+    bar.finish_and_clear();
+    trained
+}
+
+/// Writes the tokens of a corpus under a progress bar, on `threads` threads; 0 takes all cores.
+pub(super) fn write_tokens(
+    corpus: &Corpus,
+    tokenizer: &Tokenizer,
+    mut writer: TokenWriter,
+    threads: usize,
+    validation: Option<f64>,
+) -> Result<Tokenized, DataError> {
+    let separator = end_of_text(tokenizer)?;
+    let threads = match threads {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
+    };
+    let bar = progress_bar(corpus.bytes(), "tokenizing");
+    let done = tokenize_corpus(corpus, tokenizer, separator, &mut writer, threads, &mut |bytes| {
+        bar.set_position(bytes);
+    });
+    bar.finish_and_clear();
+    let done = done?;
+    writer.finish(Some(separator), validation)?;
+    Ok(done)
 }
 
 /// Hidden by itself where nobody watches.
@@ -183,7 +205,8 @@ fn progress_bar(bytes: u64, message: &'static str) -> ProgressBar {
     ProgressBar::new(bytes).with_style(style).with_message(message)
 }
 
-fn fraction(text: &str) -> Result<f64, String> {
+/// A part of the data that leaves some to train on.
+pub(super) fn fraction(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(part) if (0.0..1.0).contains(&part) => Ok(part),
         _ => Err("must be at least 0 and less than 1, for example 0.1".to_owned()),

@@ -12,6 +12,7 @@ mod plot;
 mod quantize;
 mod sampling;
 mod tokenize;
+mod train;
 
 use clap::Subcommand;
 
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Info(info::Info),
     /// Write a model as GGUF with other weight types.
     Quantize(quantize::Quantize),
+    /// Train a model on your own text.
+    Train(Box<train::Train>),
     /// Prepare data for training.
     Data(data::Data),
     /// Draw loss, learning rate and speed of training runs.
@@ -51,6 +54,7 @@ impl Command {
             Self::Detokenize(command) => command.run(),
             Self::Info(command) => command.run(),
             Self::Quantize(command) => command.run(),
+            Self::Train(command) => command.run(),
             Self::Data(command) => command.run(),
             Self::Plot(command) => command.run(),
             Self::Bench(command) => command.run(),

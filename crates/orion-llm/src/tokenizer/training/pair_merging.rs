@@ -124,7 +124,7 @@ impl Pairs {
                 }
             }
         }
-        #[expect(clippy::iter_over_hash_type, reason = "the queue orders what it is given")]
+        // In any order: the queue sorts what it is given.
         for (pair, change) in changes {
             let count = self.counts.entry(pair).or_default();
             *count = count.saturating_add_signed(change);
@@ -168,7 +168,7 @@ mod tests {
             .collect();
         let mut merges = Vec::new();
         while texts.len() < wanted {
-            let mut counts: std::collections::BTreeMap<Pair, u64> = Default::default();
+            let mut counts = std::collections::BTreeMap::<Pair, u64>::new();
             for (word, count) in &words {
                 neighbours(word).for_each(|pair| *counts.entry(pair).or_default() += count);
             }

@@ -1,0 +1,388 @@
+//! Brings a run together: model, tokenizer, tokens, settings, trainer.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use orion_llm::Checkpoint;
+use orion_llm::block::Weights;
+use orion_llm::data::{TokenFile, TokenFileOptions};
+use orion_llm::model::{Architecture, architecture};
+use orion_llm::tokenizer::Tokenizer;
+use orion_llm::train::{
+    Decay, ModelFolder, OptimizerOptions, Parameter, Run, RunState, Saved, Schedule, Settings,
+    Trainer, TrainingProgram, new_parameters,
+};
+use orion_runtime::cpu::Cpu;
+use orion_runtime::weights::{MemoryWeights, WeightSet};
+use serde_json::{Map, Value as Json, json};
+
+use super::plan::{Plan, Start};
+use super::tokens;
+use crate::failure::Failure;
+
+/// Learning rate for models that have learned already.
+const FINE_TUNING_RATE: f64 = 1e-4;
+/// Times through the data, where nobody says how many steps.
+const EPOCHS: u64 = 10;
+/// Batches and sequences of models without a preset.
+const BATCH: usize = 8;
+const SEQUENCE: usize = 256;
+const VALIDATION: f64 = 0.05;
+/// A validation part must leave this many windows to train on.
+const LEAST_WINDOWS: usize = 20;
+
+/// A run that is ready to train.
+pub(super) struct Preparation {
+    pub(super) run: Run,
+    /// The step of the checkpoint that it goes on from.
+    pub(super) resumed_at: Option<u64>,
+}
+
+/// A model before it is brought onto a device.
+struct Origin {
+    folder: ModelFolder,
+    architecture: &'static Architecture,
+    /// The weights, where there are some.
+    weights: Option<Arc<WeightSet>>,
+}
+
+impl Plan<'_> {
+    pub(super) fn prepare(&self) -> Result<Preparation, Failure> {
+        match &self.start {
+            Start::Resume(path) => self.resume(path),
+            Start::Preset(_) | Start::Config(_) | Start::Model(_) => self.begin(),
+        }
+    }
+
+    fn begin(&self) -> Result<Preparation, Failure> {
+        let (origin, file) = match &self.start {
+            Start::Model(path) => self.existing(path)?,
+            Start::Preset(preset) => {
+                self.new_model(preset.vocabulary, |vocabulary| Ok((preset.config)(vocabulary)))?
+            }
+            Start::Config(path) => {
+                let config = read_config(path)?;
+                let vocabulary = config.get("vocab_size").and_then(Json::as_u64).unwrap_or(0);
+                self.new_model(vocabulary as usize, |found| {
+                    let mut config = config.clone();
+                    if vocabulary < found as u64 {
+                        config.insert("vocab_size".to_owned(), json!(found));
+                    }
+                    Ok(config)
+                })?
+            }
+            Start::Resume(_) => return Err(Failure::Usage("nothing to begin with".to_owned())),
+        };
+        let settings = self.settings(&origin, &file)?;
+        let training = training_program(&origin, &settings)?;
+        let parameters = match &origin.weights {
+            Some(weights) => training.parameters_of(weights)?,
+            None => {
+                let layers = origin.folder.model.dimensions().layers;
+                new_parameters(&training, origin.architecture, layers, settings.seed)
+            }
+        };
+        let run =
+            self.assemble(origin.folder, file, RunState::start(settings), &training, parameters)?;
+        Ok(Preparation { run, resumed_at: None })
+    }
+
+    /// A model with weights, and tokens for it.
+    fn existing(&self, path: &Path) -> Result<(Origin, TokenFile), Failure> {
+        let checkpoint = Checkpoint::open(path, None)?;
+        let vocabulary = checkpoint.model.dimensions().vocabulary;
+        let tokenizer = match self.options.tokenizer.open(Some(vocabulary))? {
+            Some(tokenizer) => Some(checkpoint.check(tokenizer)?),
+            None if tokens::is_token_file(&self.data) => checkpoint.tokenizer().ok(),
+            None => Some(checkpoint.tokenizer()?),
+        };
+        let file = self.tokens(tokenizer.as_ref(), Some(vocabulary))?;
+        let Checkpoint { architecture, config, model, weights, .. } = checkpoint;
+        let folder = ModelFolder { config, model, tokenizer };
+        Ok((Origin { folder, architecture, weights: Some(weights) }, file))
+    }
+
+    /// A model without weights, whose configuration follows the tokenizer's size.
+    fn new_model(
+        &self,
+        vocabulary: usize,
+        configure: impl Fn(usize) -> Result<Map<String, Json>, Failure>,
+    ) -> Result<(Origin, TokenFile), Failure> {
+        let given = self.options.tokenizer.open(None)?;
+        let (tokenizer, file) = match tokens::is_token_file(&self.data) {
+            true => {
+                let file = self.tokens(None, None)?;
+                (given.or_else(|| tokens::tokenizer_beside(&file)), file)
+            }
+            false => {
+                let tokenizer = match given {
+                    Some(tokenizer) => tokenizer,
+                    None => {
+                        let wanted = self.options.vocab_size.unwrap_or(vocabulary);
+                        let is_exact = self.options.vocab_size.is_some();
+                        tokens::train_tokenizer(&self.data, &self.out, wanted, is_exact)?
+                    }
+                };
+                let file = self.tokens(Some(&tokenizer), None)?;
+                (Some(tokenizer), file)
+            }
+        };
+        let size = tokenizer.as_ref().map(Tokenizer::vocab_size).or(file.vocab_size());
+        let mut config = configure(size.unwrap_or(vocabulary))?;
+        if let Some(tokenizer) = &tokenizer {
+            let eos = tokenizer.eos().first();
+            for (key, id) in [("bos_token_id", tokenizer.bos().as_ref()), ("eos_token_id", eos)] {
+                config.insert(key.to_owned(), json!(id));
+            }
+        }
+        let name = config.get("model_type").and_then(Json::as_str).unwrap_or("(none given)");
+        let wrong = |error: orion_llm::model::ConfigError| match &self.start {
+            Start::Config(path) => Failure::Failed(format!("{}: {error}", path.display())),
+            _ => Failure::failed(error),
+        };
+        let architecture = architecture(name).map_err(wrong)?;
+        let model = (architecture.configure)(&config).map_err(wrong)?;
+        let most = model.dimensions().vocabulary;
+        if file.vocab_size().is_none_or(|size| size > most) {
+            file.check_vocabulary(most)?;
+        }
+        let folder = ModelFolder { config, model, tokenizer };
+        Ok((Origin { folder, architecture, weights: None }, file))
+    }
+
+    /// The tokens to train on; text is written as a token file into the run's folder.
+    fn tokens(
+        &self,
+        tokenizer: Option<&Tokenizer>,
+        vocab_size: Option<usize>,
+    ) -> Result<TokenFile, Failure> {
+        match (self.data.as_slice(), tokenizer) {
+            ([path], _) if tokens::is_token_file(&self.data) => {
+                Ok(TokenFile::open(path, TokenFileOptions { width: None, vocab_size })?)
+            }
+            (inputs, Some(tokenizer)) => {
+                let threads = usize::from(self.options.threads);
+                let path = tokens::tokenize(inputs, tokenizer, &self.out, threads)?;
+                Ok(TokenFile::open(&path, TokenFileOptions { width: None, vocab_size })?)
+            }
+            (_, None) => Err(Failure::Usage("text needs a tokenizer; give --tokenizer".to_owned())),
+        }
+    }
+
+    fn settings(&self, origin: &Origin, file: &TokenFile) -> Result<Settings, Failure> {
+        let options = self.options;
+        let preset = match self.start {
+            Start::Preset(preset) => Some(preset),
+            _ => None,
+        };
+        let is_new = origin.weights.is_none();
+        let context = origin.folder.model.dimensions().context;
+        let sequence = match options.seq {
+            None => preset.map_or(SEQUENCE, |preset| preset.sequence).min(context),
+            Some(sequence) => sequence as usize,
+        };
+        if sequence > context {
+            return Err(Failure::Usage(format!(
+                "--seq {sequence}: the model's context is {context} tokens; take fewer"
+            )));
+        }
+        let batch = options.batch.map_or_else(|| preset.map_or(BATCH, |p| p.batch), |n| n as usize);
+        let accumulation = options.grad_accum.unwrap_or(1) as usize;
+        let windows = (file.len() - 1) / sequence;
+        let validation = options.validation.unwrap_or_else(|| {
+            let described = file.description().and_then(|known| known.validation_fraction);
+            described.unwrap_or(if windows < LEAST_WINDOWS { 0.0 } else { VALIDATION })
+        });
+        let per_epoch = (windows as f64 * (1.0 - validation)).max(1.0) as u64;
+        let steps = options.steps.unwrap_or_else(|| {
+            (EPOCHS * per_epoch).div_ceil((batch * accumulation) as u64).max(20)
+        });
+        let schedule = Schedule {
+            peak: options.lr.unwrap_or(
+                preset.map_or(if is_new { 1e-3 } else { FINE_TUNING_RATE }, |preset| {
+                    preset.learning_rate
+                }),
+            ),
+            floor: options.lr_floor.unwrap_or(0.1),
+            warm_up: options.warmup.unwrap_or(if is_new { (steps / 10).min(100) } else { 0 }),
+            steps,
+            decay: match options.schedule {
+                Some(shape) => shape.into(),
+                None if is_new => Decay::Cosine,
+                None => Decay::Constant,
+            },
+        };
+        let mut optimizer = OptimizerOptions::new(schedule);
+        optimizer.clip = options.clip.unwrap_or(optimizer.clip);
+        optimizer.weight_decay = options.weight_decay.map_or(optimizer.weight_decay, |x| x as f32);
+        let checkpoint_every = options.checkpoint_every.unwrap_or(steps.div_ceil(10).min(250));
+        Ok(Settings {
+            dataset: fs::canonicalize(file.path()).unwrap_or_else(|_| file.path().to_owned()),
+            dataset_tokens: file.len() as u64,
+            steps,
+            batch,
+            sequence,
+            accumulation,
+            optimizer,
+            seed: options.seed.unwrap_or(42),
+            validation_fraction: validation,
+            evaluate_every: options.evaluate_every.unwrap_or(checkpoint_every),
+            checkpoint_every,
+        })
+    }
+
+    fn resume(&self, path: &Path) -> Result<Preparation, Failure> {
+        let saved = Saved::open(path)?;
+        let mut state = saved.state.clone();
+        self.change(&mut state)?;
+        let vocab_size = Some(saved.checkpoint.model.dimensions().vocabulary);
+        let file = TokenFile::open(
+            &self.known_tokens(&state),
+            TokenFileOptions { width: None, vocab_size },
+        )?;
+        if file.len() as u64 != state.settings.dataset_tokens {
+            return Err(Failure::Failed(format!(
+                "{} holds {} tokens, the run was started on {}; resume with the data of the run, or begin a new \
+                 run with --model",
+                file.path().display(),
+                file.len(),
+                state.settings.dataset_tokens
+            )));
+        }
+        let tokenizer = saved.checkpoint.tokenizer().ok();
+        let types = |name: &str| saved.checkpoint.weights.type_of(name).cloned();
+        let Settings { batch, sequence, .. } = state.settings;
+        let model = &*saved.checkpoint.model;
+        let training = TrainingProgram::new(model, Weights::Stored(&types), batch, sequence)?;
+        self.expect(&training, &state.settings, &saved.folder)?;
+        let parameters = saved.parameters(&training)?;
+        let step = state.step;
+        let Checkpoint { config, model, .. } = saved.checkpoint;
+        let folder = ModelFolder { config, model, tokenizer };
+        let run = self.assemble(folder, file, state, &training, parameters)?;
+        Ok(Preparation { run, resumed_at: Some(step) })
+    }
+
+    /// The token file of a run that is resumed; it may have moved along with its folder.
+    fn known_tokens(&self, state: &RunState) -> PathBuf {
+        match self.data.as_slice() {
+            [path] if tokens::is_token_file(&self.data) => path.clone(),
+            _ if state.settings.dataset.is_file() => state.settings.dataset.clone(),
+            _ => match state.settings.dataset.file_name() {
+                Some(name) => self.out.join(name),
+                None => state.settings.dataset.clone(),
+            },
+        }
+    }
+
+    /// Takes over what a resumed run may change, and refuses what it may not.
+    fn change(&self, state: &mut RunState) -> Result<(), Failure> {
+        let options = self.options;
+        let settings = &mut state.settings;
+        let fixed = [
+            ("--batch", options.batch.map(|n| n as usize), settings.batch),
+            ("--seq", options.seq.map(|n| n as usize), settings.sequence),
+            ("--grad-accum", options.grad_accum.map(|n| n as usize), settings.accumulation),
+            ("--seed", options.seed.map(|n| n as usize), settings.seed as usize),
+        ];
+        for (name, given, known) in fixed {
+            if given.is_some_and(|given| given != known) {
+                return Err(other_config(name, &known.to_string()));
+            }
+        }
+        if options.validation.is_some_and(|given| given != settings.validation_fraction) {
+            return Err(other_config("--validation", &settings.validation_fraction.to_string()));
+        }
+        if let Some(steps) = options.steps {
+            settings.steps = if steps < state.step { state.step + steps } else { steps };
+        }
+        let schedule = &mut settings.optimizer.schedule;
+        schedule.steps = settings.steps;
+        schedule.peak = options.lr.unwrap_or(schedule.peak);
+        schedule.floor = options.lr_floor.unwrap_or(schedule.floor);
+        schedule.warm_up = options.warmup.unwrap_or(schedule.warm_up);
+        schedule.decay = options.schedule.map_or(schedule.decay, Decay::from);
+        settings.optimizer.clip = options.clip.unwrap_or(settings.optimizer.clip);
+        if let Some(decay) = options.weight_decay {
+            settings.optimizer.weight_decay = decay as f32;
+        }
+        settings.checkpoint_every = options.checkpoint_every.unwrap_or(settings.checkpoint_every);
+        settings.evaluate_every = options.evaluate_every.unwrap_or(settings.evaluate_every);
+        Ok(())
+    }
+
+    /// Checks that a model that is named besides `--resume` is the checkpoint's.
+    fn expect(
+        &self,
+        training: &TrainingProgram,
+        settings: &Settings,
+        folder: &Path,
+    ) -> Result<(), Failure> {
+        let vocabulary = training.vocabulary;
+        let config = match &self.expected {
+            None | Some(Start::Resume(_)) => return Ok(()),
+            Some(Start::Preset(preset)) => (preset.config)(vocabulary),
+            Some(Start::Config(path)) => read_config(path)?,
+            Some(Start::Model(path)) => Checkpoint::open(path, None)?.config,
+        };
+        let name = config.get("model_type").and_then(Json::as_str).unwrap_or("(none given)");
+        let model = architecture(name).and_then(|found| (found.configure)(&config));
+        let model = model.map_err(Failure::failed)?;
+        let wanted =
+            TrainingProgram::new(&*model, Weights::New, settings.batch, settings.sequence)?;
+        if wanted.parameters == training.parameters {
+            return Ok(());
+        }
+        Err(Failure::Failed(format!(
+            "{} is a checkpoint of another model than the command line names; leave that out to go on with the \
+             checkpoint's, or begin a new run in another --out",
+            folder.display()
+        )))
+    }
+
+    fn assemble(
+        &self,
+        folder: ModelFolder,
+        file: TokenFile,
+        state: RunState,
+        training: &TrainingProgram,
+        parameters: Vec<Parameter>,
+    ) -> Result<Run, Failure> {
+        let cpu = Cpu::new(usize::from(self.options.threads));
+        let weights = Arc::new(WeightSet::new(Arc::new(MemoryWeights::default())));
+        let options = state.settings.optimizer;
+        let threads = cpu.threads();
+        let trainer =
+            Trainer::new(training, parameters, state.step, weights, &cpu, threads, options)?;
+        trainer.check_parameters()?;
+        self.checkpoints.clean();
+        Ok(Run::new(trainer, Arc::new(file), state, folder, self.checkpoints.clone())?)
+    }
+}
+
+fn training_program(origin: &Origin, settings: &Settings) -> Result<TrainingProgram, Failure> {
+    let Settings { batch, sequence, .. } = *settings;
+    let model = &*origin.folder.model;
+    Ok(match &origin.weights {
+        None => TrainingProgram::new(model, Weights::New, batch, sequence)?,
+        Some(weights) => {
+            let types = |name: &str| weights.type_of(name).cloned();
+            TrainingProgram::new(model, Weights::Stored(&types), batch, sequence)?
+        }
+    })
+}
+
+fn other_config(option: &str, known: &str) -> Failure {
+    Failure::Failed(format!(
+        "{option} is {known} in the run that is resumed, and must stay so for the run to go on as it would have; \
+         leave the option out, or begin a new run with --model"
+    ))
+}
+
+fn read_config(path: &Path) -> Result<Map<String, Json>, Failure> {
+    let failed = |problem: String| Failure::Failed(format!("{}: {problem}", path.display()));
+    let text = fs::read(path).map_err(|error| failed(format!("cannot read: {error}")))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| failed(format!("not a configuration: {error}; give a config.json")))
+}
