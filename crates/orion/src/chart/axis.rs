@@ -8,6 +8,11 @@ pub(super) fn drawable(value: f64) -> bool {
     value.abs() < LARGEST
 }
 
+/// Whether a value can be drawn on a logarithmic axis.
+fn has_logarithm(value: f64) -> bool {
+    value > 1.0 / LARGEST && drawable(value)
+}
+
 /// An axis from one value to a greater one.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Axis {
@@ -50,7 +55,7 @@ impl Axis {
 
     /// An axis over the logarithms of the values above zero.
     pub(super) fn logarithmic(values: impl Iterator<Item = f64>, margin: f64) -> Self {
-        let logarithms = values.filter(|&value| value > 0.0).map(f64::log10);
+        let logarithms = values.filter(|&value| has_logarithm(value)).map(f64::log10);
         let Self { min, max, .. } = Self::over(logarithms, margin);
         Self { min: 10_f64.powf(min), max: 10_f64.powf(max), logarithmic: true, whole: false }
     }
@@ -62,7 +67,8 @@ impl Axis {
         } else {
             (value - self.min) / (self.max - self.min)
         };
-        (drawable(value) && place.is_finite()).then_some(place)
+        let has_place = if self.logarithmic { has_logarithm(value) } else { drawable(value) };
+        has_place.then_some(place)
     }
 
     /// At most about `count` round values between the ends, with their labels.
@@ -75,7 +81,8 @@ impl Axis {
         }
         let step = round_step((self.max - self.min) / count as f64);
         let step = if self.whole { step.max(1.0) } else { step };
-        let [first, last] = [(self.min / step).ceil(), (self.max / step).floor()];
+        // An end that is a tick itself must not be lost to rounding.
+        let [first, last] = [(self.min / step - 1e-9).ceil(), (self.max / step + 1e-9).floor()];
         let largest = self.max.abs().max(self.min.abs());
         (first as i64..=last as i64)
             .map(|tick| tick as f64 * step)

@@ -21,8 +21,8 @@ const MARGIN: f64 = 0.05;
 /// Pixels for one tick.
 const TICK_WIDTH: f64 = 110.0;
 const TICK_HEIGHT: f64 = 30.0;
-/// More dots than this are drawn small.
-const FEW_DOTS: usize = 60;
+/// The most dots on a line. Where there are more points, dots lie some points apart.
+const DOTS: usize = 60;
 /// The most letters of a run's name in the legend.
 const LONGEST_NAME: usize = 60;
 
@@ -162,13 +162,14 @@ impl Layout {
         };
         for points in thin(curve.points.iter().map(place)) {
             let dots = match curve.style {
-                Style::Dotted if points.len() > FEW_DOTS => Some((1.6, true)),
                 Style::Dotted => Some((3.2, true)),
                 // A line that ends where it begins would not be seen.
                 _ if points.len() == 1 => Some((2.0, false)),
                 _ => None,
             };
-            let centers = if dots.is_some() { points.clone() } else { Vec::new() };
+            // Counted from the end: the last validation is the one to be seen.
+            let apart = points.len().div_ceil(DOTS).max(1);
+            let centers: Vec<_> = points.iter().rev().step_by(apart).copied().collect();
             if points.len() > 1 {
                 self.line(Line { points, color, width, opacity, dash });
             }

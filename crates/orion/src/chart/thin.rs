@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_million_points_become_at_most_four_a_column() {
-        let points = (0..1_000_000).map(|i| Some((i as f64 * 8e-4, (i * 7919 % 1000) as f64)));
+        let points = (0..1_000_000_u64).map(|i| Some((i as f64 * 8e-4, (i * 7919 % 1000) as f64)));
         let lines = thin(points);
         assert_eq!(lines.len(), 1);
         assert!(lines[0].len() <= 4 * 800, "{}", lines[0].len());
