@@ -17,7 +17,7 @@ fn step(step: u64) -> Record {
         tokens: step * 512,
         tokens_per_second: 1e4 / 3.0,
         seconds: step as f64 * 0.05,
-        resident_bytes: (step % 2 == 0).then_some(1 << 28),
+        resident_bytes: step.is_multiple_of(2).then_some(1 << 28),
     })
 }
 
