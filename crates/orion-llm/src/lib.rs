@@ -17,6 +17,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod export;
 pub mod generate;
+pub mod metrics;
 pub mod model;
 pub mod tokenizer;
 pub mod train;

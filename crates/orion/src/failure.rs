@@ -69,5 +69,6 @@ failed_from!(
     orion_runtime::CompileError,
     orion_llm::tokenizer::TrainingError,
     orion_llm::data::DataError,
+    orion_llm::metrics::MetricsError,
     orion_runtime::weights::LoadError
 );

@@ -1,6 +1,7 @@
 //! The `orion` program: reads the command line, runs one command, turns errors into one clear message and an exit
 //! code (2 for usage, 1 for failure).
 
+mod chart;
 mod command;
 mod failure;
 mod output;

@@ -8,6 +8,7 @@ mod detokenize;
 mod infer;
 mod info;
 mod model;
+mod plot;
 mod quantize;
 mod sampling;
 mod tokenize;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Train(Box<train::Train>),
     /// Prepare data for training.
     Data(data::Data),
+    /// Draw loss, learning rate and speed of training runs.
+    Plot(plot::Plot),
     /// Measure how fast this machine runs a model.
     Bench(bench::Bench),
     /// Write a completion script for a shell.
@@ -53,6 +56,7 @@ impl Command {
             Self::Quantize(command) => command.run(),
             Self::Train(command) => command.run(),
             Self::Data(command) => command.run(),
+            Self::Plot(command) => command.run(),
             Self::Bench(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
