@@ -35,7 +35,8 @@ fn tokenize(
 /// A text long enough to be cut several times, without separators.
 fn long_text() -> String {
     let lines = fs::read_to_string(golden("tokenizer_training/text.txt")).expect("a text");
-    (0..700).map(|number| format!("{number} {lines}")).collect()
+    let line = |number: u32| [number.to_string(), format!(" {lines}")].concat();
+    (0..700).map(line).collect::<Vec<_>>().concat()
 }
 
 #[test]

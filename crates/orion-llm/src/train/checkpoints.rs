@@ -145,7 +145,7 @@ impl Saved {
                     );
                     return Err(ResumeError::State { path, problem });
                 }
-                *values = found;
+                values.copy_from_slice(&found);
             }
         }
         Ok(parameters)
@@ -229,13 +229,12 @@ impl Checkpoints {
     fn give_name(&self, temporary: tempfile::TempDir, path: &Path) -> std::io::Result<()> {
         sync_folder(temporary.path())?;
         // Where a run went back to an earlier step, a checkpoint of this step can be there.
-        let old = match path.exists() {
-            false => None,
-            true => {
-                let aside = hidden(&self.folder, ".old-")?;
-                fs::rename(path, aside.path().join("checkpoint"))?;
-                Some(aside)
-            }
+        let old = if path.exists() {
+            let aside = hidden(&self.folder, ".old-")?;
+            fs::rename(path, aside.path().join("checkpoint"))?;
+            Some(aside)
+        } else {
+            None
         };
         fs::rename(temporary.keep(), path)?;
         drop(old);

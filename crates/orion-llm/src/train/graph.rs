@@ -91,7 +91,7 @@ impl TrainingProgram {
     ) -> Vec<Parameter> {
         let parameters = self.parameters.iter();
         parameters
-            .map(|(name, ty)| Parameter::new(name.clone(), ty.clone(), values(name, ty)))
+            .map(|(name, ty)| Parameter::new(name.clone(), ty.clone(), &values(name, ty)))
             .collect()
     }
 
@@ -101,7 +101,7 @@ impl TrainingProgram {
     /// When a weight cannot be read.
     pub fn parameters_of(&self, weights: &WeightSet) -> Result<Vec<Parameter>, CompileError> {
         let read = |(name, ty): &(String, TensorType)| {
-            Ok(Parameter::new(name.clone(), ty.clone(), weights.read(name, ty)?))
+            Ok(Parameter::new(name.clone(), ty.clone(), &weights.read(name, ty)?))
         };
         self.parameters.iter().map(read).collect()
     }

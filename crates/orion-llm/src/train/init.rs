@@ -23,7 +23,7 @@ pub fn new_parameters(
     let residual = DEVIATION / (2.0 * layers.max(1) as f32).sqrt();
     let values = |name: &str, ty: &TensorType| -> Vec<f32> {
         if ty.rank() < 2 {
-            let value = if name.ends_with(".bias") { 0.0 } else { 1.0 };
+            let value = if is_bias(name) { 0.0 } else { 1.0 };
             return vec![value; ty.elements()];
         }
         let module = name.rsplit('.').nth(1).unwrap_or_default();
@@ -33,6 +33,10 @@ pub fn new_parameters(
         (0..ty.elements()).map(|_| deviation * normal()).collect()
     };
     training.parameters_with(values)
+}
+
+fn is_bias(name: &str) -> bool {
+    name.rsplit('.').next() == Some("bias")
 }
 
 #[cfg(test)]
@@ -56,7 +60,7 @@ mod tests {
                 let square = |&x: &f32| (f64::from(x) - mean).powi(2);
                 let deviation = (parameter.values.iter().map(square).sum::<f64>() / count).sqrt();
                 let expected = match parameter.name.as_str() {
-                    name if name.ends_with(".bias") => (0.0, 0.0),
+                    name if is_bias(name) => (0.0, 0.0),
                     _ if parameter.ty.rank() < 2 => (1.0, 0.0),
                     name if ["o_proj", "down_proj", "c_proj"].iter().any(|p| name.contains(p)) => {
                         (0.0, 0.01)

@@ -21,5 +21,5 @@ pub use model_folder::{ModelFolder, WriteError};
 pub use preset::{PRESETS, Preset, preset};
 pub use run::{Ending, Event, Run, RunError};
 pub use schedule::{Decay, Schedule};
-pub use settings::Settings;
+pub use settings::{Precision, Settings};
 pub use trainer::{OptimizerOptions, Parameter, StepReport, TrainError, Trainer};

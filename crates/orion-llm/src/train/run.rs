@@ -32,6 +32,8 @@ pub enum Event<'a> {
     Validation {
         /// After this step.
         step: u64,
+        /// Tokens seen until then.
+        tokens: u64,
         /// Nats per token.
         loss: f64,
         /// Whether it is the lowest so far.
@@ -207,7 +209,8 @@ impl Run {
         if is_best {
             self.state.best = Some((step, loss));
         }
-        listener(Event::Validation { step, loss, is_best }).map_err(RunError::Listener)
+        let tokens = self.state.tokens;
+        listener(Event::Validation { step, tokens, loss, is_best }).map_err(RunError::Listener)
     }
 
     fn save<E>(

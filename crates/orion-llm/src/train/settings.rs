@@ -1,10 +1,54 @@
 //! What a run is started with, and goes on with after a stop.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use orion_compiler::DType;
+use orion_compiler::grad::Saving;
 use serde::{Deserialize, Serialize};
 
 use super::OptimizerOptions;
+
+/// How numbers are kept between parameters and gradients; those themselves are f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// All in f32.
+    #[default]
+    F32,
+    /// Products of bf16, summed in f32; forward results wait for the backward pass in bf16.
+    Bf16,
+}
+
+impl Precision {
+    /// How forward results wait for the backward pass. Cheap ones are computed again.
+    pub fn saving(self) -> Saving {
+        let dtype = (self == Self::Bf16).then_some(DType::BF16);
+        Saving { recompute: Some(Saving::is_cheap), dtype }
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(format!("training runs in f32 or bf16, not {text:?}")),
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
 
 /// Settings of a run; a checkpoint holds them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +65,9 @@ pub struct Settings {
     pub sequence: usize,
     /// Batches of a step.
     pub accumulation: usize,
+    /// How numbers are kept.
+    #[serde(default)]
+    pub precision: Precision,
     /// What the optimiser does.
     pub optimizer: OptimizerOptions,
     /// Decides the initial parameters and the order of the data.

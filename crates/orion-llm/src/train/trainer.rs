@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use orion_compiler::TensorType;
 use orion_kernels::elementwise::add_scaled;
+use orion_kernels::memory::FloatBuffer;
 use orion_kernels::optimizer::{AdamW, adamw, sum_of_squares};
 use orion_kernels::{Isa, Pool};
 use orion_runtime::weights::WeightSet;
@@ -50,18 +51,18 @@ pub struct Parameter {
     /// Its shape, in f32.
     pub ty: TensorType,
     /// Its values.
-    pub values: Vec<f32>,
+    pub values: FloatBuffer,
     /// The decayed mean of its gradients.
-    pub first: Vec<f32>,
+    pub first: FloatBuffer,
     /// The decayed mean of their squares.
-    pub second: Vec<f32>,
+    pub second: FloatBuffer,
 }
 
 impl Parameter {
     /// A parameter before its first step.
-    pub fn new(name: String, ty: TensorType, values: Vec<f32>) -> Self {
-        let zeros = vec![0.0; values.len()];
-        Self { name, ty, values, first: zeros.clone(), second: zeros }
+    pub fn new(name: String, ty: TensorType, values: &[f32]) -> Self {
+        let zeros = || FloatBuffer::zeroed(values.len());
+        Self { name, ty, values: FloatBuffer::from(values), first: zeros(), second: zeros() }
     }
 }
 
@@ -122,9 +123,9 @@ pub struct Trainer {
     session: Box<dyn Session>,
     gradients_of: ProgramId,
     loss_of: ProgramId,
-    gradients: Vec<Vec<f32>>,
+    gradients: Vec<FloatBuffer>,
     /// Of a batch that is added to others.
-    partial: Vec<Vec<f32>>,
+    partial: Vec<FloatBuffer>,
     step: u64,
     /// A loss above it means that training has diverged.
     loss_limit: f32,
@@ -151,12 +152,11 @@ impl Trainer {
         let executable = backend.load(weights)?;
         let gradients_of = executable.add(&training.program)?;
         let loss_of = executable.add(&training.loss)?;
-        let gradients = parameters.iter().map(|p| vec![0.0; p.values.len()]).collect();
+        let gradients = parameters.iter().map(|p| FloatBuffer::zeroed(p.values.len())).collect();
         let (session, pool) = (executable.session(), Pool::new(threads, Isa::detect()));
         let partial = Vec::new();
         let loss_limit = RUINOUS * (training.vocabulary as f32).ln().max(1.0);
         Ok(Self {
-            loss_limit,
             parameters,
             options,
             pool,
@@ -166,6 +166,7 @@ impl Trainer {
             gradients,
             partial,
             step,
+            loss_limit,
         })
     }
 
@@ -213,7 +214,8 @@ impl Trainer {
         for (index, batch) in batches.iter().enumerate() {
             let weight = batch.counted as f64 / unit;
             if index > 0 && self.partial.is_empty() {
-                self.partial = self.gradients.iter().map(|g| vec![0.0; g.len()]).collect();
+                self.partial =
+                    self.gradients.iter().map(|g| FloatBuffer::zeroed(g.len())).collect();
             }
             let out = if index > 0 { &mut self.partial } else { &mut self.gradients };
             let session = &mut *self.session;
@@ -260,7 +262,7 @@ fn run(
     program: ProgramId,
     parameters: &[Parameter],
     batch: &Batch,
-    gradients: &mut [Vec<f32>],
+    gradients: &mut [FloatBuffer],
 ) -> Result<f32, RunError> {
     let mut inputs = vec![TensorView::I32(&batch.tokens), TensorView::I32(&batch.labels)];
     inputs.extend(parameters.iter().map(|parameter| TensorView::F32(&parameter.values)));

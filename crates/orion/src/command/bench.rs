@@ -9,11 +9,10 @@ use orion_kernels::memory::peak_resident_bytes;
 use orion_llm::Checkpoint;
 use orion_llm::block::Weights;
 use orion_llm::data::Batch;
-use orion_llm::train::{OptimizerOptions, Schedule, Trainer, TrainingProgram};
-use orion_runtime::cpu::Cpu;
+use orion_llm::train::{OptimizerOptions, Precision, Schedule, Trainer, TrainingProgram};
 use serde_json::json;
 
-use super::model::{ModelOptions, Precision};
+use super::model::{ModelOptions, training_cpu};
 use crate::failure::Failure;
 use crate::output;
 
@@ -129,7 +128,7 @@ struct Training {
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65536))]
     length: u32,
     /// Precision of matrix products; parameters and their moments are f32
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    #[arg(long, default_value_t = Precision::F32, value_name = "f32|bf16")]
     dtype: Precision,
     /// Steps that are timed, after one that is not; the median is reported
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -142,7 +141,7 @@ struct Training {
 impl Training {
     fn run(self) -> Result<(), Failure> {
         let (batch, length) = (self.batch as usize, self.length as usize);
-        let cpu = Cpu::new(self.threads).with_matmul_precision(self.dtype.into());
+        let cpu = training_cpu(self.threads, self.dtype);
         let threads = cpu.threads();
         let checkpoint = Checkpoint::open(&self.model, Some(DType::F32))?;
         let vocabulary = checkpoint.model.dimensions().vocabulary.max(1);

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use orion_compiler::DType;
-use orion_compiler::grad::Saving;
 use orion_llm::tokenizer::Tokenizer;
+use orion_llm::train::Precision;
 use orion_llm::{Checkpoint, GenerateError, LanguageModel, LoadOptions};
 use orion_runtime::Backend;
 use orion_runtime::cpu::{Cpu, MatmulPrecision};
@@ -85,30 +85,12 @@ pub(crate) enum Device {
     Reference,
 }
 
-/// How training multiplies matrices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Precision {
-    /// In f32.
-    F32,
-    /// Rounded to bf16 and summed in f32.
-    Bf16,
-}
-
-impl Precision {
-    /// How forward results wait for the backward pass.
-    pub(crate) fn saving(self) -> Saving {
-        let dtype = (self == Self::Bf16).then_some(DType::BF16);
-        Saving { recompute: Some(Saving::is_cheap), dtype }
-    }
-}
-
-impl From<Precision> for MatmulPrecision {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => Self::F32,
-            Precision::Bf16 => Self::Bf16,
-        }
-    }
+/// The CPU for training in this precision.
+pub(crate) fn training_cpu(threads: usize, precision: Precision) -> Cpu {
+    Cpu::new(threads).with_matmul_precision(match precision {
+        Precision::F32 => MatmulPrecision::F32,
+        Precision::Bf16 => MatmulPrecision::Bf16,
+    })
 }
 
 /// Types that keys and values can be kept in.

@@ -50,26 +50,26 @@ impl Train {
             RunError::Write(error) => ended(&error, &run),
             error => Failure::Failed(format!("training failed: {error:?}")),
         })?;
-        let model = self.leave_model(&plan.out, &run)?;
+        let model = leave_model(&plan.out, &run)?;
         progress.summary(&run, ending, &model)
     }
+}
 
-    /// Writes the model into the run's folder: the best that was seen, else the last. Returns which.
-    fn leave_model(&self, out: &Path, run: &Run) -> Result<String, Failure> {
-        let state = run.state();
-        run.model().write_description(out)?;
-        // Nothing needs to be copied where the best is the last.
-        let best = state.best.map(|(step, _)| step).filter(|step| *step != state.step);
-        let kept = best.map(|step| run.checkpoints().path(step)).filter(|path| path.is_dir());
-        match (best, kept) {
-            (Some(step), Some(checkpoint)) => {
-                copy_weights(&checkpoint, out)?;
-                Ok(format!("of step {step}, which had the lowest validation loss"))
-            }
-            _ => {
-                run.model().write_weights(out, run.trainer().parameters())?;
-                Ok(format!("of step {}", state.step))
-            }
+/// Writes the model into the run's folder: the best that was seen, else the last. Returns which.
+fn leave_model(out: &Path, run: &Run) -> Result<String, Failure> {
+    let state = run.state();
+    run.model().write_description(out)?;
+    // Nothing needs to be copied where the best is the last.
+    let best = state.best.map(|(step, _)| step).filter(|step| *step != state.step);
+    let kept = best.map(|step| run.checkpoints().path(step)).filter(|path| path.is_dir());
+    match (best, kept) {
+        (Some(step), Some(checkpoint)) => {
+            copy_weights(&checkpoint, out)?;
+            Ok(format!("of step {step}, which had the lowest validation loss"))
+        }
+        _ => {
+            run.model().write_weights(out, run.trainer().parameters())?;
+            Ok(format!("of step {}", state.step))
         }
     }
 }

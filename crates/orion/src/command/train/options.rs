@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use orion_llm::train::Decay;
+use orion_llm::train::{Decay, Precision};
 
 use super::super::data::fraction;
 use super::super::model::TokenizerOptions;
@@ -14,7 +14,6 @@ use super::super::model::TokenizerOptions;
 /// goes on training an existing model. `orion train --resume RUN` continues where a run was stopped. The run's folder
 /// is a model that `orion infer --model` opens.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct Train {
     /// Model to train from nothing (tiny, 15m, 42m, 110m, gpt2), unless --model, --config or --resume name one; then
     /// texts: .txt, .md and .jsonl files, folders of them, or one .bin file of tokens
@@ -103,6 +102,9 @@ pub(crate) struct Train {
     #[arg(long, value_name = "FILE")]
     pub(super) csv: Option<PathBuf>,
 
+    /// Precision: f32, or bf16 for products and saved results; parameters and their moments are f32
+    #[arg(long, value_name = "f32|bf16")]
+    pub(super) dtype: Option<Precision>,
     /// Threads; 0 takes all cores
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
     pub(super) threads: u16,

@@ -13,10 +13,10 @@ use orion_llm::train::{
     Decay, ModelFolder, OptimizerOptions, Parameter, Run, RunState, Saved, Schedule, Settings,
     Trainer, TrainingProgram, new_parameters,
 };
-use orion_runtime::cpu::Cpu;
 use orion_runtime::weights::{MemoryWeights, WeightSet};
 use serde_json::{Map, Value as Json, json};
 
+use super::super::model::training_cpu;
 use super::plan::{Plan, Start};
 use super::tokens;
 use crate::failure::Failure;
@@ -110,23 +110,20 @@ impl Plan<'_> {
         configure: impl Fn(usize) -> Result<Map<String, Json>, Failure>,
     ) -> Result<(Origin, TokenFile), Failure> {
         let given = self.options.tokenizer.open(None)?;
-        let (tokenizer, file) = match tokens::is_token_file(&self.data) {
-            true => {
-                let file = self.tokens(None, None)?;
-                (given.or_else(|| tokens::tokenizer_beside(&file)), file)
-            }
-            false => {
-                let tokenizer = match given {
-                    Some(tokenizer) => tokenizer,
-                    None => {
-                        let wanted = self.options.vocab_size.unwrap_or(vocabulary);
-                        let is_exact = self.options.vocab_size.is_some();
-                        tokens::train_tokenizer(&self.data, &self.out, wanted, is_exact)?
-                    }
-                };
-                let file = self.tokens(Some(&tokenizer), None)?;
-                (Some(tokenizer), file)
-            }
+        let (tokenizer, file) = if tokens::is_token_file(&self.data) {
+            let file = self.tokens(None, None)?;
+            (given.or_else(|| tokens::tokenizer_beside(&file)), file)
+        } else {
+            let tokenizer = match given {
+                Some(tokenizer) => tokenizer,
+                None => {
+                    let wanted = self.options.vocab_size.unwrap_or(vocabulary);
+                    let is_exact = self.options.vocab_size.is_some();
+                    tokens::train_tokenizer(&self.data, &self.out, wanted, is_exact)?
+                }
+            };
+            let file = self.tokens(Some(&tokenizer), None)?;
+            (Some(tokenizer), file)
         };
         let size = tokenizer.as_ref().map(Tokenizer::vocab_size).or(file.vocab_size());
         let mut config = configure(size.unwrap_or(vocabulary))?;
@@ -224,6 +221,7 @@ impl Plan<'_> {
             batch,
             sequence,
             accumulation,
+            precision: options.dtype.unwrap_or_default(),
             optimizer,
             seed: options.seed.unwrap_or(42),
             validation_fraction: validation,
@@ -252,9 +250,10 @@ impl Plan<'_> {
         }
         let tokenizer = saved.checkpoint.tokenizer().ok();
         let types = |name: &str| saved.checkpoint.weights.type_of(name).cloned();
-        let Settings { batch, sequence, .. } = state.settings;
-        let model = &*saved.checkpoint.model;
-        let training = TrainingProgram::new(model, Weights::Stored(&types), batch, sequence)?;
+        let Settings { batch, sequence, precision, .. } = state.settings;
+        let (model, weights) = (&*saved.checkpoint.model, Weights::Stored(&types));
+        let saving = precision.saving();
+        let training = TrainingProgram::with_saving(model, weights, batch, sequence, saving)?;
         self.expect(&training, &state.settings, &saved.folder)?;
         let parameters = saved.parameters(&training)?;
         let step = state.step;
@@ -290,6 +289,9 @@ impl Plan<'_> {
             if given.is_some_and(|given| given != known) {
                 return Err(other_config(name, &known.to_string()));
             }
+        }
+        if options.dtype.is_some_and(|given| given != settings.precision) {
+            return Err(other_config("--dtype", &settings.precision.to_string()));
         }
         if options.validation.is_some_and(|given| given != settings.validation_fraction) {
             return Err(other_config("--validation", &settings.validation_fraction.to_string()));
@@ -349,7 +351,8 @@ impl Plan<'_> {
         training: &TrainingProgram,
         parameters: Vec<Parameter>,
     ) -> Result<Run, Failure> {
-        let cpu = Cpu::new(usize::from(self.options.threads));
+        let precision = state.settings.precision;
+        let cpu = training_cpu(usize::from(self.options.threads), precision);
         let weights = Arc::new(WeightSet::new(Arc::new(MemoryWeights::default())));
         let options = state.settings.optimizer;
         let threads = cpu.threads();
@@ -362,15 +365,14 @@ impl Plan<'_> {
 }
 
 fn training_program(origin: &Origin, settings: &Settings) -> Result<TrainingProgram, Failure> {
-    let Settings { batch, sequence, .. } = *settings;
-    let model = &*origin.folder.model;
-    Ok(match &origin.weights {
-        None => TrainingProgram::new(model, Weights::New, batch, sequence)?,
-        Some(weights) => {
-            let types = |name: &str| weights.type_of(name).cloned();
-            TrainingProgram::new(model, Weights::Stored(&types), batch, sequence)?
-        }
-    })
+    let Settings { batch, sequence, precision, .. } = *settings;
+    let (model, saving) = (&*origin.folder.model, precision.saving());
+    let types = |name: &str| origin.weights.as_ref()?.type_of(name).cloned();
+    let weights = match origin.weights {
+        None => Weights::New,
+        Some(_) => Weights::Stored(&types),
+    };
+    Ok(TrainingProgram::with_saving(model, weights, batch, sequence, saving)?)
 }
 
 fn other_config(option: &str, known: &str) -> Failure {

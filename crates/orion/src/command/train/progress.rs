@@ -9,6 +9,7 @@ use orion_compiler::DType;
 use orion_kernels::memory::peak_resident_bytes;
 use orion_llm::data::end_of_text;
 use orion_llm::generate::{Request, Sampler, Sampling, generate};
+use orion_llm::metrics::{MetricsLog, StepMetrics, ValidationMetrics};
 use orion_llm::tokenizer::{AddSpecial, ParseSpecial, Tokenizer};
 use orion_llm::train::{Ending, Event, Run, RunState, StepReport};
 use orion_llm::{Checkpoint, LanguageModel, LoadOptions};
@@ -31,6 +32,7 @@ pub(super) struct Progress<'t> {
     /// Steps between lines, where there is no bar.
     line_every: u64,
     tokenizer: Option<Tokenizer>,
+    metrics: MetricsLog,
 }
 
 impl<'t> Progress<'t> {
@@ -44,17 +46,18 @@ impl<'t> Progress<'t> {
         let state = run.state();
         let settings = &state.settings;
         let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}");
-        let bar = match options.quiet || options.json {
-            true => ProgressBar::hidden(),
-            false => ProgressBar::new(settings.steps),
-        };
+        let is_silent = options.quiet || options.json;
+        let bar = if is_silent { ProgressBar::hidden() } else { ProgressBar::new(settings.steps) };
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_position(state.step);
         // The tokenizer is opened again, as the run owns its own.
         let tokenizer = run.model().tokenizer.as_ref().map(Tokenizer::source);
         let tokenizer = tokenizer.and_then(|path| Tokenizer::open(path, None).ok());
         let line_every = (settings.steps / LINES).max(1);
-        let progress = Self { options, out: out.to_owned(), bar, line_every, tokenizer };
+        let csv = options.csv.as_deref();
+        // What a run wrote after the checkpoint that it goes on from, or before its first, did not happen.
+        let metrics = MetricsLog::resume(out, csv, resumed_at.unwrap_or(0))?;
+        let progress = Self { metrics, options, out: out.to_owned(), bar, line_every, tokenizer };
         let parameters: usize = run.trainer().parameters().iter().map(|p| p.values.len()).sum();
         progress.say(&format!(
             "training {:.1} million parameters on {} tokens from {}\n{} steps of {} tokens ({} × {} × {}), learning \
@@ -85,7 +88,13 @@ impl<'t> Progress<'t> {
             Event::Step { report, state, tokens_per_second } => {
                 self.step(*report, state, *tokens_per_second)
             }
-            Event::Validation { step, loss, is_best } => {
+            Event::Validation { step, tokens, loss, is_best } => {
+                self.metrics.record(ValidationMetrics {
+                    step: *step,
+                    validation_loss: *loss as f32,
+                    perplexity: loss.exp(),
+                    tokens: *tokens,
+                })?;
                 let best = if *is_best { ", the lowest so far" } else { "" };
                 self.say(&format!("step {step}: validation loss {loss:.4}{best}"))
             }
@@ -99,8 +108,19 @@ impl<'t> Progress<'t> {
         }
     }
 
-    fn step(&self, report: StepReport, state: &RunState, rate: f64) -> Result<(), Failure> {
+    fn step(&mut self, report: StepReport, state: &RunState, rate: f64) -> Result<(), Failure> {
         let StepReport { step, loss, rate: learning_rate, .. } = report;
+        self.metrics.record(StepMetrics {
+            step,
+            loss,
+            smoothed_loss: state.smoothed_loss.unwrap_or_default() as f32,
+            learning_rate,
+            gradient_norm: report.gradient_norm,
+            tokens: state.tokens,
+            tokens_per_second: rate,
+            seconds: state.seconds,
+            resident_bytes: peak_resident_bytes(),
+        })?;
         let steps = state.settings.steps;
         let left = steps.saturating_sub(step) as f64 * state.settings.tokens_per_step() as f64;
         let line = format!(
