@@ -85,6 +85,8 @@ pub struct Run {
     checkpoints: Checkpoints,
     /// The step of the newest checkpoint.
     saved: Option<u64>,
+    /// A batch of the last step.
+    last: Option<Batch>,
 }
 
 impl Run {
@@ -109,7 +111,7 @@ impl Run {
         let mut batches = Batches::new(Arc::clone(&file), options)?;
         batches.restore(state.data)?;
         let saved = Some(state.step).filter(|&step| step > 0);
-        Ok(Self { trainer, file, batches, state, model, checkpoints, saved })
+        Ok(Self { trainer, file, batches, state, model, checkpoints, saved, last: None })
     }
 
     /// Where the run stands.
@@ -176,6 +178,7 @@ impl Run {
         let batches: Vec<Batch> = (0..accumulation).map(|_| self.batches.next_batch()).collect();
         let report = self.trainer.step(&batches)?;
         let seconds = start.elapsed().as_secs_f64();
+        self.last = batches.first().cloned();
         let tokens: usize = batches.iter().map(|batch| batch.tokens.len()).sum();
         let (state, loss) = (&mut self.state, f64::from(report.loss));
         state.step = report.step;
@@ -205,7 +208,7 @@ impl Run {
     ) -> Result<(), RunError<E>> {
         let Some(loss) = self.validation_loss()? else { return Ok(()) };
         let step = self.state.step;
-        let is_best = self.state.best.is_none_or(|(_, best)| loss < best);
+        let is_best = loss.is_finite() && self.state.best.is_none_or(|(_, best)| loss < best);
         if is_best {
             self.state.best = Some((step, loss));
         }
@@ -218,7 +221,9 @@ impl Run {
         listener: &mut dyn FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<(), RunError<E>> {
         // A model that has just been ruined must not push good checkpoints out.
-        self.trainer.check_parameters()?;
+        if let Some(batch) = &self.last {
+            self.trainer.check_model(batch)?;
+        }
         let step = self.state.step;
         let path = self.checkpoints.save(&self.state, &self.model, self.trainer.parameters())?;
         self.saved = Some(step);

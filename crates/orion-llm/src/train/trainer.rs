@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use half::f16;
 use orion_compiler::TensorType;
 use orion_kernels::elementwise::add_scaled;
 use orion_kernels::memory::FloatBuffer;
@@ -89,20 +90,22 @@ pub enum TrainError {
     /// The device refused a run.
     #[error("{0}")]
     Run(#[from] RunError),
-    /// A parameter is NaN or infinite.
+    /// A parameter is NaN, or so large that the model cannot be sound.
     #[error(
-        "step {step}: `{name}` holds a value that is no finite number; \
-         use weights without NaN, or lower the learning rate and go on from an earlier checkpoint"
+        "step {step}: `{name}` holds {value:e}, as no sound model does; \
+         lower the learning rate and go on from an earlier checkpoint, or begin with other weights"
     )]
     Ruined {
         /// The step after which it was found; 0 before the first.
         step: u64,
         /// The parameter.
         name: String,
+        /// The value.
+        value: f32,
     },
     /// The loss is far above that of a model that knows nothing, or a gradient is NaN or infinite.
     #[error(
-        "step {step}: the loss is {loss} and the norm of the gradients {gradient_norm}: training diverged; \
+        "step {step}: training diverged: the loss is {loss:.4}, the norm of the gradients {gradient_norm:.4}; \
          lower the learning rate or clip the gradients, and go on from an earlier checkpoint"
     )]
     Diverged {
@@ -180,18 +183,30 @@ impl Trainer {
         self.step
     }
 
-    /// Checks that all parameters are finite.
+    /// Checks that all parameters are numbers that half precision could hold.
     ///
     /// # Errors
     /// The first that is not.
     pub fn check_parameters(&self) -> Result<(), TrainError> {
-        let ruined = |parameter: &&Parameter| !parameter.values.iter().all(|x| x.is_finite());
-        match self.parameters.iter().find(ruined) {
-            None => Ok(()),
-            Some(parameter) => {
-                Err(TrainError::Ruined { step: self.step, name: parameter.name.clone() })
+        for parameter in &self.parameters {
+            let ruined = |x: &&f32| x.is_nan() || x.abs() > f16::MAX.to_f32();
+            if let Some(&value) = parameter.values.iter().find(ruined) {
+                let (step, name) = (self.step, parameter.name.clone());
+                return Err(TrainError::Ruined { step, name, value });
             }
         }
+        Ok(())
+    }
+
+    /// Checks that the last step has not ruined the model: that it still knows something about a batch.
+    ///
+    /// # Errors
+    /// When it does not, or the device refuses.
+    pub fn check_model(&mut self, batch: &Batch) -> Result<(), TrainError> {
+        self.check_parameters()?;
+        let (step, loss) = (self.step, self.loss(batch)?);
+        let is_sound = loss <= self.loss_limit;
+        if is_sound { Ok(()) } else { Err(TrainError::Diverged { step, loss, gradient_norm: 0.0 }) }
     }
 
     /// The mean loss over the labels of a batch that count; changes nothing.

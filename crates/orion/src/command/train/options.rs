@@ -29,8 +29,9 @@ pub(crate) struct Train {
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Go on from a checkpoint, or from the newest one of a run [default: that of --out]
-    #[arg(long, value_name = "CHECKPOINT", num_args = 0..=1, default_missing_value = "")]
-    pub(super) resume: Option<PathBuf>,
+    #[arg(long, value_name = "CHECKPOINT", num_args = 0..=1)]
+    #[expect(clippy::option_option, reason = "an option with a value that may be left out")]
+    pub(super) resume: Option<Option<PathBuf>>,
     /// Folder of the run: checkpoints, metrics, and the model [default: runs/NAME]
     #[arg(long, short, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,

@@ -55,10 +55,8 @@ impl Train {
         };
         let checkpoints = Checkpoints::new(folder, usize::from(self.keep));
         let (start, expected) = match (&self.resume, named) {
-            (Some(path), named) if path.as_os_str().is_empty() => {
-                (Start::Resume(checkpoints.folder().to_owned()), named)
-            }
-            (Some(path), named) => (Start::Resume(path.clone()), named),
+            (Some(None), named) => (Start::Resume(checkpoints.folder().to_owned()), named),
+            (Some(Some(path)), named) => (Start::Resume(path.clone()), named),
             (None, Some(named)) => (named, None),
             (None, None) => return Err(self.no_model()),
         };
@@ -88,7 +86,7 @@ impl Train {
         if let Some(out) = self.out.as_ref().or(self.checkpoint_dir.as_ref()) {
             return out.clone();
         }
-        if let Some(path) = self.resume.as_ref().filter(|path| !path.as_os_str().is_empty()) {
+        if let Some(Some(path)) = &self.resume {
             return run_of(path);
         }
         let stem = |path: &Path| path.file_stem().unwrap_or_default().to_owned();

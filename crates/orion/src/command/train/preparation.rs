@@ -66,7 +66,8 @@ impl Plan<'_> {
                 let vocabulary = config.get("vocab_size").and_then(Json::as_u64).unwrap_or(0);
                 self.new_model(vocabulary as usize, |found| {
                     let mut config = config.clone();
-                    if vocabulary < found as u64 {
+                    // A tokenizer that is trained here has as many tokens as the text is enough for.
+                    if vocabulary < found as u64 || self.trains_tokenizer() {
                         config.insert("vocab_size".to_owned(), json!(found));
                     }
                     Ok(config)
@@ -146,6 +147,11 @@ impl Plan<'_> {
         }
         let folder = ModelFolder { config, model, tokenizer };
         Ok((Origin { folder, architecture, weights: None }, file))
+    }
+
+    fn trains_tokenizer(&self) -> bool {
+        let given = &self.options.tokenizer;
+        given.tokenizer.is_none() && given.vocab.is_none() && !tokens::is_token_file(&self.data)
     }
 
     /// The tokens to train on; text is written as a token file into the run's folder.
@@ -325,7 +331,11 @@ impl Plan<'_> {
         let config = match &self.expected {
             None | Some(Start::Resume(_)) => return Ok(()),
             Some(Start::Preset(preset)) => (preset.config)(vocabulary),
-            Some(Start::Config(path)) => read_config(path)?,
+            Some(Start::Config(path)) => {
+                let mut config = read_config(path)?;
+                config.insert("vocab_size".to_owned(), json!(vocabulary));
+                config
+            }
             Some(Start::Model(path)) => Checkpoint::open(path, None)?.config,
         };
         let name = config.get("model_type").and_then(Json::as_str).unwrap_or("(none given)");
@@ -345,7 +355,7 @@ impl Plan<'_> {
 
     fn assemble(
         &self,
-        folder: ModelFolder,
+        mut folder: ModelFolder,
         file: TokenFile,
         state: RunState,
         training: &TrainingProgram,
@@ -360,6 +370,11 @@ impl Plan<'_> {
             Trainer::new(training, parameters, state.step, weights, &cpu, threads, options)?;
         trainer.check_parameters()?;
         self.checkpoints.clean();
+        // From here on the run's folder has a tokenizer of its own: others can go away, as old checkpoints do.
+        folder.write_description(&self.out)?;
+        if folder.tokenizer.is_some() {
+            folder.tokenizer = Some(Tokenizer::open(&self.out, Some(training.vocabulary))?);
+        }
         Ok(Run::new(trainer, Arc::new(file), state, folder, self.checkpoints.clone())?)
     }
 }
