@@ -3,7 +3,6 @@
 
 mod support;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,13 +21,14 @@ impl Desk {
     fn new() -> Self {
         let desk = Self { folder: tempfile::tempdir().expect("a temporary folder") };
         let line = |i: usize| format!("The {i}th llama eats {} carrots a day.\n", i * i % 97);
-        fs::write(desk.path("text.txt"), (0..400).map(line).collect::<Vec<_>>().concat()).unwrap();
+        fs::write(desk.path("text.txt"), (0..400).map(line).collect::<Vec<_>>().concat())
+            .expect("the file is written");
         let config = json!({
             "model_type": "llama", "hidden_size": 32, "intermediate_size": 64,
             "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 400,
             "max_position_embeddings": 64, "tie_word_embeddings": true
         });
-        fs::write(desk.path("config.json"), config.to_string()).unwrap();
+        fs::write(desk.path("config.json"), config.to_string()).expect("the file is written");
         desk
     }
 
@@ -347,4 +347,28 @@ fn checkpoints_come_back_when_their_folder_is_deleted() {
     let _ = fs::remove_dir_all(&folder);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert!(desk.checkpoints("run").contains(&400));
+}
+
+#[test]
+fn an_evaluation_counts_tokens_and_bytes() {
+    let desk = Desk::new();
+    let rest = ["--steps", "5", "--checkpoint-every", "5"];
+    done(desk.train("run", &rest));
+    let (run, text) = (desk.text_of("run"), desk.text_of("text.txt"));
+    let said = done(orion(&["eval", "--model", &run, "--data", &text, "--seq", "32", "--json"]));
+    let report: Value = serde_json::from_str(&said).expect("one object");
+    let number = |key: &str| report[key].as_f64().expect("a number");
+    let bytes = fs::metadata(desk.path("text.txt")).expect("the text").len() as f64;
+    // The first token is not predicted.
+    assert!((bytes - 8.0..=bytes).contains(&number("bytes")), "{said}");
+    let bits = number("loss") * number("tokens") / std::f64::consts::LN_2 / number("bytes");
+    assert!((number("bits_per_byte") - bits).abs() < 1e-9, "{said}");
+    assert!((number("perplexity") - number("loss").exp()).abs() < 1e-6, "{said}");
+    let tokens = desk.text_of("run/data.bin");
+    let same = done(orion(&["eval", "--model", &run, "--data", &tokens, "--seq", "32", "--json"]));
+    assert_eq!(said, same);
+    let missing = desk.text_of("missing.txt");
+    refused(&orion(&["eval", "--model", &run, "--data", &missing]), &["missing.txt"]);
+    let all = ["eval", "--model", &run, "--data", &text, "--seq", "65"];
+    refused(&orion(&all), &["--seq 65", "64"]);
 }

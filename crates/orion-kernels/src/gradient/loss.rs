@@ -65,6 +65,22 @@ pub fn linear_cross_entropy(
     (loss / f64::from(counted)) as f32
 }
 
+/// `Σ -ln softmax(row)[label]` over the rows of `logits` `[labels, classes]` whose label is not `ignore`; the logits are
+/// overwritten.
+///
+/// # Panics
+/// When there are not as many rows as labels.
+pub fn cross_entropy(
+    pool: &Pool,
+    logits: &mut [f32],
+    labels: &[i32],
+    classes: usize,
+    ignore: i32,
+) -> f64 {
+    assert_eq!(logits.len(), labels.len() * classes, "a row for each label");
+    rows_loss(pool, logits, labels, classes, ignore, None)
+}
+
 /// The summed loss of rows of logits, which become their gradients times `factor` where it is given.
 fn rows_loss(
     pool: &Pool,

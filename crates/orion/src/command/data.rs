@@ -159,6 +159,25 @@ impl TokenizeFiles {
     }
 }
 
+/// Whether the data are one file of tokens, and no text.
+pub(super) fn is_token_file(data: &[PathBuf]) -> bool {
+    matches!(data, [path] if path.extension().is_some_and(|extension| extension == "bin"))
+}
+
+/// Writes text as a token file at `path`, on `threads` threads; 0 takes all cores.
+pub(super) fn write_text(
+    inputs: &[PathBuf],
+    tokenizer: &Tokenizer,
+    path: &Path,
+    threads: usize,
+) -> Result<Tokenized, Failure> {
+    let corpus = Corpus::open(inputs)?;
+    let vocab_size = tokenizer.vocab_size();
+    let width = TokenWidth::for_vocabulary(vocab_size);
+    let writer = TokenWriter::create(path, width, vocab_size)?;
+    Ok(write_tokens(&corpus, tokenizer, writer, threads, None)?)
+}
+
 /// Trains a tokenizer of `vocab_size` tokens under a progress bar.
 pub(super) fn train_tokenizer(
     corpus: &Corpus,

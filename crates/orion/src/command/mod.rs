@@ -5,6 +5,7 @@ mod chat;
 mod completions;
 mod data;
 mod detokenize;
+mod eval;
 mod infer;
 mod info;
 mod model;
@@ -35,6 +36,8 @@ pub(crate) enum Command {
     Quantize(quantize::Quantize),
     /// Train a model on your own text.
     Train(Box<train::Train>),
+    /// Measure how well a model predicts a text.
+    Eval(eval::Eval),
     /// Prepare data for training.
     Data(data::Data),
     /// Draw loss, learning rate and speed of training runs.
@@ -55,6 +58,7 @@ impl Command {
             Self::Info(command) => command.run(),
             Self::Quantize(command) => command.run(),
             Self::Train(command) => command.run(),
+            Self::Eval(command) => command.run(),
             Self::Data(command) => command.run(),
             Self::Plot(command) => command.run(),
             Self::Bench(command) => command.run(),

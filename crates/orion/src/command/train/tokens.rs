@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use orion_llm::data::{Corpus, TokenFile, TokenWidth, TokenWriter};
+use orion_llm::data::{Corpus, TokenFile};
 use orion_llm::tokenizer::{Tokenizer, TrainingError};
 
 use super::super::data;
+pub(super) use super::super::data::is_token_file;
 use crate::failure::Failure;
 
 /// The token file in a run's folder.
@@ -14,11 +15,6 @@ const TOKENS: &str = "data.bin";
 const BYTES_PER_TOKEN: u64 = 64;
 /// The smallest vocabulary that is chosen.
 const LEAST_VOCABULARY: u64 = 512;
-
-/// Whether the data are one file of tokens, and no text.
-pub(super) fn is_token_file(data: &[PathBuf]) -> bool {
-    matches!(data, [path] if path.extension().is_some_and(|extension| extension == "bin"))
-}
 
 /// The tokenizer that lies beside a token file, if one of its size does.
 pub(super) fn tokenizer_beside(file: &TokenFile) -> Option<Tokenizer> {
@@ -53,11 +49,7 @@ pub(super) fn tokenize(
     out: &Path,
     threads: usize,
 ) -> Result<PathBuf, Failure> {
-    let corpus = Corpus::open(inputs)?;
     let path = out.join(TOKENS);
-    let vocab_size = tokenizer.vocab_size();
-    let width = TokenWidth::for_vocabulary(vocab_size);
-    let writer = TokenWriter::create(&path, width, vocab_size)?;
-    data::write_tokens(&corpus, tokenizer, writer, threads, None)?;
+    data::write_text(inputs, tokenizer, &path, threads)?;
     Ok(path)
 }
