@@ -12,7 +12,7 @@ use clap::Parser;
 
 use crate::command::Command;
 
-/// Run small language models, offline, on any machine.
+/// Train and run small language models, offline, on any machine.
 #[derive(Debug, Parser)]
 #[command(name = "orion", version, arg_required_else_help = true, propagate_version = true)]
 struct Arguments {
