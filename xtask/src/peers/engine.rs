@@ -117,23 +117,35 @@ pub(super) fn orion(root: &Path) -> Result<Engine, Failure> {
 
 /// llama.cpp in both settings, from the Python of `PEERS_PYTHON` or of `folder`'s own environment; none when neither is there.
 pub(super) fn llama_cpp(folder: &Path, install: bool) -> Result<Vec<Engine>, Failure> {
-    let own = folder.join("venv/bin/python");
     if install {
-        execute(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")))?;
-        execute(Command::new(&own).args(["-m", "pip", "install", "--quiet", XLLAMACPP]))?;
+        self::install(folder, XLLAMACPP)?;
     }
-    let named = std::env::var_os("PEERS_PYTHON").map(PathBuf::from);
-    let Some(python) = named.or_else(|| own.exists().then_some(own)) else {
-        println!(
-            "llama.cpp is not here: `--install` puts it into {}, PEERS_PYTHON names a Python that has it",
-            folder.display()
-        );
-        return Ok(Vec::new());
-    };
+    let Some(python) = python(folder) else { return Ok(Vec::new()) };
     let driver = folder.join("llama_cpp.py");
     std::fs::write(&driver, DRIVER).map_err(|error| format!("{}: {error}", driver.display()))?;
     let engine = |copy| Engine::LlamaCpp { python: python.clone(), driver: driver.clone(), copy };
     Ok(vec![engine(false), engine(true)])
+}
+
+/// Puts a package into `folder`'s own environment.
+pub(super) fn install(folder: &Path, package: &str) -> Result<(), Failure> {
+    execute(Command::new("python3").args(["-m", "venv"]).arg(folder.join("venv")))?;
+    let own = folder.join("venv/bin/python");
+    execute(Command::new(own).args(["-m", "pip", "install", "--quiet", package]))
+}
+
+/// The Python of `PEERS_PYTHON` or of `folder`'s own environment; none, and a word about it, when neither is there.
+pub(super) fn python(folder: &Path) -> Option<PathBuf> {
+    let own = folder.join("venv/bin/python");
+    let named = std::env::var_os("PEERS_PYTHON").map(PathBuf::from);
+    let python = named.or_else(|| own.exists().then_some(own));
+    if python.is_none() {
+        println!(
+            "no peer is here: `--install` puts it into {}, PEERS_PYTHON names a Python that has it",
+            folder.display()
+        );
+    }
+    python
 }
 
 fn execute(command: &mut Command) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ mod limit;
 mod model_file;
 mod row;
 mod shape;
+mod training;
 
 use engine::Engine;
 use limit::Limit;
@@ -13,14 +14,17 @@ use row::Row;
 
 use crate::{Failure, tree};
 
-const USAGE: &str = "cargo xtask bench-peers [--install] [--all] [--rounds N] [TEXT...]
+const USAGE: &str =
+    "cargo xtask bench-peers [--training] [--install] [--all] [--rounds N] [TEXT...]
 
-  --install   put llama.cpp into target/peers/venv first
+  --training  training steps beside PyTorch, instead of inference beside llama.cpp
+  --install   put llama.cpp, or PyTorch, into target/peers/venv first
   --all       also rows that have no target: one thread, f32, short prompts
   --rounds N  runs of each engine for a row (3)
   TEXT        only rows whose names contain one of these";
 
 struct Options {
+    training: bool,
     install: bool,
     all: bool,
     rounds: usize,
@@ -28,10 +32,12 @@ struct Options {
 }
 
 fn parse(arguments: &[String]) -> Result<Options, Failure> {
-    let mut options = Options { install: false, all: false, rounds: 3, texts: Vec::new() };
+    let mut options =
+        Options { training: false, install: false, all: false, rounds: 3, texts: Vec::new() };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
+            "--training" => options.training = true,
             "--install" => options.install = true,
             "--all" => options.all = true,
             "--rounds" => {
@@ -58,7 +64,15 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let root = tree::root()?;
     let folder = root.join("target/peers");
     std::fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let mut engines = vec![engine::orion(&root)?];
+    let orion = engine::orion(&root)?;
+    if options.training {
+        if options.install {
+            engine::install(&folder, training::TORCH)?;
+        }
+        let Engine::Orion { program } = &orion else { return Ok(()) };
+        return training::run(program, &folder, options.rounds, &options.texts);
+    }
+    let mut engines = vec![orion];
     engines.extend(engine::llama_cpp(&folder, options.install)?);
 
     for threads in [1, 2] {

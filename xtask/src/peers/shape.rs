@@ -124,6 +124,14 @@ impl Shape {
             .sum()
     }
 
+    /// Operations of a training step on sequences of `tokens`: forward, and twice as many backward.
+    pub(super) fn training_flops(&self, batch: usize, tokens: usize) -> f64 {
+        let head = 2.0 * (self.vocab * self.width) as f64;
+        // Every token has logits, not the last one only.
+        let forward = self.prefill_flops(tokens) + head * (tokens as f64 - 1.0);
+        3.0 * batch as f64 * forward
+    }
+
     /// Floating-point operations for prefilling `tokens` from an empty context, the head applied to the last one alone.
     pub(super) fn prefill_flops(&self, tokens: usize) -> f64 {
         let head = self.vocab * self.width;
