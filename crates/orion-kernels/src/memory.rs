@@ -1,6 +1,8 @@
 //! Memory that streams well: zeroed huge pages for weights and arenas, and mapped files whose pages can be handed
 //! back. Reading weights through 4 KiB pages costs a third of the memory bandwidth.
 
+mod region;
+
 use std::{
     fmt,
     fs::File,
@@ -10,7 +12,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
-pub(crate) const HUGE_PAGE: usize = 2 << 20;
 /// Address space taken from the system at a time. Only touched huge pages take memory.
 const REGION: usize = 64 << 20;
 /// Linux maps a file's pages by windows of this size around the one that is read (`fault_around_bytes`). It is also a
@@ -19,6 +20,10 @@ const REGION: usize = 64 << 20;
 const FAULT_AROUND: usize = 64 << 10;
 /// Every buffer starts on a cache line and on a boundary that suits all vector loads.
 const ALIGNMENT: usize = 128;
+
+pub(crate) use region::HUGE_PAGE;
+
+use region::Region;
 
 mod sealed {
     pub trait Sealed {}
@@ -34,8 +39,8 @@ plain!(u8, i8, u16, i16, u32, i32, u64, i64, f32, f64, half::f16, half::bf16);
 
 /// A zeroed buffer in huge pages where the system has them.
 ///
-/// Buffers are cut one after another from shared regions of address space, so that many small matrices do not cost a
-/// huge page each; a region goes back to the system when its last buffer is dropped.
+/// Buffers are cut from shared regions of address space, so that many small matrices do not cost a huge page each; what
+/// a dropped buffer leaves is cut again, and a region goes back to the system when its last buffer is dropped.
 pub struct PageBuffer {
     region: Arc<Region>,
     offset: usize,
@@ -49,19 +54,19 @@ impl PageBuffer {
     /// When the system refuses the memory.
     pub fn zeroed(len: usize) -> io::Result<Self> {
         // Weak, so that the list of one does not keep a region alive that nobody uses.
-        static OPEN: Mutex<(Weak<Region>, usize)> = Mutex::new((Weak::new(), 0));
+        static OPEN: Mutex<Weak<Region>> = Mutex::new(Weak::new());
         let too_large = || io::Error::new(io::ErrorKind::OutOfMemory, "buffer length overflows");
         let padded = len.checked_next_multiple_of(ALIGNMENT).ok_or_else(too_large)?;
         let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let (region, offset) = match open.0.upgrade() {
-            Some(region) if region.len - open.1 >= padded => (region, open.1),
-            _ => {
-                let len =
-                    padded.max(REGION).checked_next_multiple_of(HUGE_PAGE).ok_or_else(too_large)?;
-                (Arc::new(Region::map(len)?), 0)
-            }
-        };
-        *open = (Arc::downgrade(&region), offset + padded);
+        if let Some(region) = open.upgrade()
+            && let Some(offset) = region.cut(padded)
+        {
+            return Ok(Self { region, offset, len });
+        }
+        let whole = padded.max(REGION).checked_next_multiple_of(HUGE_PAGE).ok_or_else(too_large)?;
+        let region = Arc::new(Region::map(whole)?);
+        let offset = region.cut(padded).ok_or_else(too_large)?;
+        *open = Arc::downgrade(&region);
         Ok(Self { region, offset, len })
     }
 
@@ -91,9 +96,13 @@ impl PageBuffer {
 
     fn typed<T: Plain>(&self) -> (*mut T, usize) {
         const { assert!(align_of::<T>() <= ALIGNMENT) };
-        // SAFETY: `offset + len` is within the region by construction.
-        let start = unsafe { self.region.start.add(self.offset) };
-        (start.cast(), self.len / size_of::<T>())
+        (self.region.at(self.offset).cast(), self.len / size_of::<T>())
+    }
+}
+
+impl Drop for PageBuffer {
+    fn drop(&mut self) {
+        self.region.give_back(self.offset..self.offset + self.len.next_multiple_of(ALIGNMENT));
     }
 }
 
@@ -154,91 +163,6 @@ impl PartialEq for FloatBuffer {
 impl fmt::Debug for FloatBuffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
-    }
-}
-
-/// One mapping. Dropping it unmaps.
-struct Region {
-    start: *mut u8,
-    len: usize,
-}
-
-// SAFETY: the region is plain memory; buffers cut from it never overlap and follow Rust's borrow rules themselves.
-unsafe impl Send for Region {}
-// SAFETY: as above.
-unsafe impl Sync for Region {}
-
-#[cfg(unix)]
-impl Region {
-    fn map(len: usize) -> io::Result<Self> {
-        let spare = len
-            .checked_add(HUGE_PAGE)
-            .ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nobody's memory.
-        let raw = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                spare,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
-        if raw == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let raw = raw.cast::<u8>();
-        let head = raw.align_offset(HUGE_PAGE);
-        // SAFETY: `head < HUGE_PAGE`, so the aligned range and both rests lie in the fresh mapping. The rests are
-        // unused; when unmapping or the advice fails, address space or speed is lost, never correctness.
-        let start = unsafe {
-            let start = raw.add(head);
-            if head > 0 {
-                libc::munmap(raw.cast(), head);
-            }
-            libc::munmap(start.add(len).cast(), HUGE_PAGE - head);
-            #[cfg(target_os = "linux")]
-            libc::madvise(start.cast(), len, libc::MADV_HUGEPAGE);
-            start
-        };
-        Ok(Self { start, len })
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours and no buffer refers to it any more.
-        unsafe { libc::munmap(self.start.cast(), self.len) };
-    }
-}
-
-#[cfg(not(unix))]
-impl Region {
-    const fn layout(len: usize) -> Option<std::alloc::Layout> {
-        match std::alloc::Layout::from_size_align(len, HUGE_PAGE) {
-            Ok(layout) => Some(layout),
-            Err(_) => None,
-        }
-    }
-
-    fn map(len: usize) -> io::Result<Self> {
-        let refused = || io::Error::from(io::ErrorKind::OutOfMemory);
-        let layout = Self::layout(len).ok_or_else(refused)?;
-        // SAFETY: regions are never empty.
-        let start = unsafe { std::alloc::alloc_zeroed(layout) };
-        if start.is_null() { Err(refused()) } else { Ok(Self { start, len }) }
-    }
-}
-
-#[cfg(not(unix))]
-impl Drop for Region {
-    fn drop(&mut self) {
-        if let Some(layout) = Self::layout(self.len) {
-            // SAFETY: allocated in `map` with this layout.
-            unsafe { std::alloc::dealloc(self.start, layout) };
-        }
     }
 }
 
@@ -355,6 +279,19 @@ mod tests {
         assert!(first.as_slice::<u8>().iter().all(|&byte| byte == 1));
         assert_eq!(second.as_slice::<f32>().len(), 3 << 18);
         assert_eq!(second.as_slice::<u8>().as_ptr().align_offset(ALIGNMENT), 0);
+    }
+
+    #[test]
+    fn the_room_of_dropped_buffers_is_used_again_and_zeroed() {
+        let kept = PageBuffer::zeroed(1 << 20).unwrap();
+        for _ in 0..200 {
+            let mut buffers = [300_001, 1 << 20, 77].map(|len| PageBuffer::zeroed(len).unwrap());
+            for buffer in &mut buffers {
+                assert!(buffer.as_slice::<u8>().iter().all(|&byte| byte == 0));
+                buffer.as_mut_slice::<u8>().fill(3);
+            }
+        }
+        assert!(kept.as_slice::<u8>().iter().all(|&byte| byte == 0));
     }
 
     #[test]
