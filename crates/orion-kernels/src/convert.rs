@@ -4,7 +4,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use crate::Pool;
-use crate::matmul::pair_up;
+use crate::matmul::{Bf16, pair_up};
 use crate::vectorize::{share, vectorized};
 
 /// `out = x` rounded to `f16`; beyond 65,504 infinity.
@@ -51,7 +51,8 @@ pub fn pack_bf16(pool: &Pool, out: &mut [f32], x: &[f32]) {
     assert_eq!(out.len(), x.len().div_ceil(2), "two values to each of `out`");
     share(pool, out, 16, |out, at| {
         let x = &x[2 * at..x.len().min(2 * (at + out.len()))];
-        vectorized!(pool.isa(), pair_up(x: &[f32], out: &mut [f32]));
+        let to = Bf16;
+        vectorized!(pool.isa(), pair_up(x: &[f32], out: &mut [f32], to: Bf16));
     });
 }
 

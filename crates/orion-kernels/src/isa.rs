@@ -8,6 +8,7 @@ use std::{fmt, sync::OnceLock};
 pub struct Isa {
     level: Level,
     bf16_dot: bool,
+    f16_arithmetic: bool,
 }
 
 /// The instruction sets that kernels are written for.
@@ -33,11 +34,15 @@ impl Isa {
 
     /// Plain Rust: the reference for every other variant.
     pub const fn portable() -> Self {
-        Self { level: Level::Portable, bf16_dot: false }
+        Self::plain(Level::Portable)
     }
 
-    /// Every variant that this CPU can run, the best last. `Avx512` is listed with and without the bf16 dot
-    /// product when the CPU has it, even where [`Isa::detect`] would not choose it, so that tests reach both.
+    const fn plain(level: Level) -> Self {
+        Self { level, bf16_dot: false, f16_arithmetic: false }
+    }
+
+    /// Every variant that this CPU can run, the best last. `Avx512` is listed with and without its 16-bit arithmetic,
+    /// even where [`Isa::detect`] would not choose it, so that tests reach both.
     pub fn available() -> Vec<Self> {
         let mut found = vec![Self::portable()];
         found.extend(Self::native());
@@ -57,12 +62,20 @@ impl Isa {
         self.bf16_dot
     }
 
+    /// Whether f16 is multiplied and added in registers of 32 numbers (AVX512-FP16; Intel from Sapphire Rapids on): twice
+    /// the rate of f32.
+    pub const fn f16_arithmetic(self) -> bool {
+        self.f16_arithmetic
+    }
+
     /// A name for benchmarks and `--verbose`.
     pub const fn name(self) -> &'static str {
         match self.level {
             Level::Portable => "portable",
             Level::Avx2 => "avx2",
+            Level::Avx512 if self.bf16_dot && self.f16_arithmetic => "avx512+bf16+f16",
             Level::Avx512 if self.bf16_dot => "avx512+bf16",
+            Level::Avx512 if self.f16_arithmetic => "avx512+f16",
             Level::Avx512 => "avx512",
             Level::Neon => "neon",
         }
@@ -75,19 +88,22 @@ impl Isa {
         if !(has!("avx2") && has!("fma") && has!("f16c")) {
             return found;
         }
-        found.push(Self { level: Level::Avx2, bf16_dot: false });
+        found.push(Self::plain(Level::Avx2));
         let avx512 = has!("avx512f")
             && has!("avx512bw")
             && has!("avx512vl")
             && has!("avx512dq")
             && has!("avx512vnni");
         if avx512 {
-            let plain = Self { level: Level::Avx512, bf16_dot: false };
-            let dot = Self { level: Level::Avx512, bf16_dot: true };
+            let plain = Self::plain(Level::Avx512);
+            let dot = Self { bf16_dot: true, ..plain };
             match (has!("avx512bf16"), is_amd()) {
                 (false, _) => found.push(plain),
                 (true, true) => found.extend([plain, dot]),
                 (true, false) => found.extend([dot, plain]),
+            }
+            if has!("avx512fp16") {
+                found.extend(found.last().map(|&best| Self { f16_arithmetic: true, ..best }));
             }
         }
         found
@@ -95,7 +111,7 @@ impl Isa {
 
     #[cfg(target_arch = "aarch64")]
     fn native() -> Vec<Self> {
-        vec![Self { level: Level::Neon, bf16_dot: false }]
+        vec![Self::plain(Level::Neon)]
     }
 
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]

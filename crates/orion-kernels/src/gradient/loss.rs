@@ -3,7 +3,7 @@
 
 use crate::Pool;
 use crate::exp::exp;
-use crate::matmul::{MatrixView, Scratch, product};
+use crate::matmul::{MatrixView, Scratch, grow, product};
 use crate::vectorize::{share, sum_by, vectorized};
 
 /// Bytes of logits that are in memory at a time.
@@ -39,7 +39,8 @@ pub fn linear_cross_entropy(
     assert_eq!((x.row_count(), x.column_count()), (rows, width), "a hidden state for each label");
     let counted = labels.iter().filter(|&&label| label != ignore).count().max(1) as f32;
     let block = (LOGITS / (4 * classes).max(1)).clamp(16, 512).min(rows.max(1));
-    let mut logits = vec![0.0; block * classes];
+    let mut buffer = scratch.logits.take();
+    let logits = grow(&mut buffer, block * classes);
     let mut loss = 0.0;
     if let Some(LossGradients { weight, .. }) = &mut gradients
         && rows == 0
@@ -62,6 +63,7 @@ pub fn linear_cross_entropy(
             product(pool, scratch, &slopes.transposed(), &part, of_weight, width, first > 0);
         }
     }
+    scratch.logits = buffer;
     (loss / f64::from(counted)) as f32
 }
 

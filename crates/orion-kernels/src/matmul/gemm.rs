@@ -7,18 +7,20 @@
 //! The right operand is packed weights or any dense matrix ([`Panels`]); the left one rows of numbers, or with
 //! [`MatrixView`] also columns.
 //!
-//! Where the CPU multiplies bf16 fast and all weights are bf16, both operands are pairs of bf16 that travel as if they
-//! were f32: the *units* below are columns of f32 or pairs of columns of bf16. `x` is then rounded to bf16.
+//! Where the CPU multiplies 16-bit numbers fast and both operands are rounded to those (or are weights of bf16), they are
+//! pairs of such numbers that travel as if they were f32: the *units* below are columns of f32 or pairs of columns.
 
+mod narrow;
 mod operand;
 mod pack;
 mod tile;
 
 use std::ops::Range;
 
+pub(crate) use narrow::{Bf16, pair_up};
 pub use operand::MatrixView;
-pub(crate) use pack::pair_up;
 
+use narrow::Narrow;
 use operand::Panels;
 
 use super::{GROUP_ROWS, PackedMatrix, Scratch};
@@ -31,6 +33,8 @@ use crate::{
 
 /// Units per pass, even: a panel of 32 rows is then 32 KiB.
 const DEPTH: usize = 256;
+/// Blocks that are packed together where `x` is stored by columns: about a kilobyte of each column.
+const BLOCKS_AT_ONCE: usize = 16;
 /// Groups that the widest panel holds.
 const MAX_PANEL_GROUPS: usize = 2;
 
@@ -41,9 +45,17 @@ struct TileKernel {
     rows: usize,
     /// Groups of weights in a tile.
     groups: usize,
-    /// Whether a unit is a pair of bf16.
-    pairs: bool,
+    units: Units,
     run: TileFn,
+}
+
+/// What a kernel multiplies at once in a lane.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Units {
+    /// A number of f32.
+    Single,
+    /// Two numbers of 16 bits.
+    Pairs,
 }
 
 /// Multiplies `x` `[k][rows]` with `panel` `[k][groups * 16]` into `out`, adding to it when `accumulate`.
@@ -57,15 +69,20 @@ struct TileOutput {
     start: *mut f32,
     stride: usize,
     lanes: usize,
+    /// What the product is multiplied with.
+    scale: f32,
 }
 
 impl TileKernel {
-    fn of(isa: Isa, all_bf16: bool) -> Self {
-        match (isa.level(), all_bf16 && isa.bf16_dot()) {
+    /// For operands that are rounded so.
+    fn of(isa: Isa, narrow: Option<Narrow>) -> Self {
+        match (isa.level(), narrow) {
             #[cfg(target_arch = "x86_64")]
-            (Level::Avx512, true) => tile::AVX512_BF16,
+            (Level::Avx512, Some(Narrow::Bf16)) if isa.bf16_dot() => tile::AVX512_BF16,
             #[cfg(target_arch = "x86_64")]
-            (Level::Avx512, false) => tile::AVX512,
+            (Level::Avx512, Some(Narrow::F16)) if isa.f16_arithmetic() => tile::AVX512_F16,
+            #[cfg(target_arch = "x86_64")]
+            (Level::Avx512, _) => tile::AVX512,
             #[cfg(target_arch = "x86_64")]
             (Level::Avx2, _) => tile::AVX2,
             #[cfg(target_arch = "aarch64")]
@@ -84,6 +101,15 @@ struct Plan {
     blocks: usize,
 }
 
+/// The packed left operand.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    packed: &'a [f32],
+    /// What products with it are multiplied with, by block and stretch.
+    scales: &'a [f32],
+    stretches: usize,
+}
+
 /// A right operand and where its product goes.
 struct Right<'a, P> {
     panels: &'a P,
@@ -96,7 +122,10 @@ struct Right<'a, P> {
 
 impl Plan {
     fn new(isa: Isa, kernel: TileKernel, m: usize, columns: usize) -> Self {
-        let units = if kernel.pairs { columns.div_ceil(2) } else { columns };
+        let units = match kernel.units {
+            Units::Single => columns,
+            Units::Pairs => columns.div_ceil(2),
+        };
         Self { kernel, isa, m, units, blocks: m.div_ceil(kernel.rows) }
     }
 
@@ -106,6 +135,14 @@ impl Plan {
 
     fn block(&self, block: usize) -> Range<usize> {
         split(self.m, self.blocks, block)
+    }
+
+    /// The columns of the left operand, rows of the right one, that these units are of.
+    fn lines(&self, units: &Range<usize>, end: usize) -> Range<usize> {
+        match self.kernel.units {
+            Units::Single => units.clone(),
+            Units::Pairs => 2 * units.start..(2 * units.end).min(end),
+        }
     }
 
     /// Where in the packed `x` the stretch of units `depth` of a block lies.
@@ -131,7 +168,7 @@ pub(super) fn gemm(
 ) {
     let columns = x.len() / m;
     let all_bf16 = matrices.iter().all(|matrix| matrix.format() == WeightFormat::BF16);
-    let kernel = TileKernel::of(pool.isa(), all_bf16);
+    let kernel = TileKernel::of(pool.isa(), all_bf16.then_some(Narrow::Bf16));
     let rights: Vec<_> = matrices
         .iter()
         .zip(outputs)
@@ -143,15 +180,17 @@ pub(super) fn gemm(
         })
         .collect();
     let x = MatrixView::rows(x, m, columns);
+    let x = if kernel.units == Units::Pairs { x.in_bf16() } else { x };
     run(pool, scratch, &Plan::new(pool.isa(), kernel, m, columns), &x, &rights);
 }
 
-/// `out = x · y`, or `out += x · y` when `accumulate`, summed in f32. Both operands are rounded to bf16, or none. The rows of `out` start `stride` values apart.
+/// `out = x · y`, or `out += x · y` when `accumulate`. Both operands are rounded alike, or not at all. The rows of `out`
+/// start `stride` values apart.
 ///
 /// Called from inside a job of `pool`, it does all the work on the calling thread.
 ///
 /// # Panics
-/// When the inner dimensions differ, only one operand is rounded to bf16, or `out` is too short.
+/// When the inner dimensions differ, the operands are rounded differently, or `out` is too short.
 pub fn product(
     pool: &Pool,
     scratch: &mut Scratch,
@@ -163,7 +202,7 @@ pub fn product(
 ) {
     let (m, columns) = (x.row_count(), y.column_count());
     assert_eq!(x.column_count(), y.row_count(), "inner dimensions");
-    assert_eq!(x.is_bf16(), y.is_bf16(), "both operands are rounded, or none");
+    assert_eq!(x.narrow(), y.narrow(), "operands that are rounded alike");
     if m == 0 || columns == 0 {
         return;
     }
@@ -174,7 +213,7 @@ pub fn product(
         }
         return;
     }
-    let kernel = TileKernel::of(pool.isa(), x.is_bf16());
+    let kernel = TileKernel::of(pool.isa(), x.narrow());
     let right = Right { panels: y, out: DisjointMut::new(out), stride, accumulate };
     run(pool, scratch, &Plan::new(pool.isa(), kernel, m, x.column_count()), x, &[right]);
 }
@@ -189,18 +228,34 @@ fn run<P: Panels>(
     let &Plan { m, units, blocks, .. } = plan;
     let packed = grow(&mut scratch.activations, m * units);
     let packed_parts = DisjointMut::new(&mut packed[..m * units]);
+    let stretches = plan.stretches().count();
+    let mut scales = vec![1.0; blocks * stretches];
+    let scale_parts = DisjointMut::new(&mut scales);
     pool.run(|thread| {
-        let mut pairs = Vec::new();
-        for block in split(blocks, pool.threads(), thread) {
-            let block = plan.block(block);
-            for depth in plan.stretches() {
-                // SAFETY: every block belongs to one thread, and its stretches do not overlap.
-                let out = unsafe { packed_parts.slice(plan.packed(&block, &depth)) };
-                x.pack_block(plan, &block, &depth, out, &mut pairs);
+        let (mut buffer, mut lines) = (Vec::new(), Vec::new());
+        let own = split(blocks, pool.threads(), thread);
+        for first in own.clone().step_by(BLOCKS_AT_ONCE) {
+            let some = first..(first + BLOCKS_AT_ONCE).min(own.end);
+            let rows = plan.block(first).start..plan.block(some.end - 1).end;
+            for (stretch, depth) in plan.stretches().enumerate() {
+                let columns = plan.lines(&depth, x.column_count());
+                let part = x.part(&rows, &columns, &mut buffer);
+                for index in some.clone() {
+                    let block = plan.block(index);
+                    // SAFETY: every block belongs to one thread, and its stretches do not overlap.
+                    let out = unsafe { packed_parts.slice(plan.packed(&block, &depth)) };
+                    // SAFETY: as above.
+                    let scale = unsafe {
+                        scale_parts
+                            .slice(index * stretches + stretch..index * stretches + stretch + 1)
+                    };
+                    let block = block.start - rows.start..block.end - rows.start;
+                    scale[0] = part.pack_block(plan, &block, &(0..depth.len()), out, &mut lines);
+                }
             }
         }
     });
-    let packed = &packed[..m * units];
+    let left = Left { packed: &packed[..m * units], scales: &scales, stretches };
 
     let panel_len = DEPTH * MAX_PANEL_GROUPS * GROUP_ROWS;
     let panels = DisjointMut::new(grow(&mut scratch.panels, pool.threads() * panel_len));
@@ -208,6 +263,7 @@ fn run<P: Panels>(
     pool.run(|thread| {
         // SAFETY: every thread has its own panel.
         let panel = unsafe { panels.slice(thread * panel_len..(thread + 1) * panel_len) };
+        let mut lines = Vec::new();
         let tasks = split(tasks, pool.threads(), thread);
         for depth in plan.stretches() {
             let mut first = 0;
@@ -216,7 +272,7 @@ fn run<P: Panels>(
                 let own =
                     tasks.start.clamp(first, last) - first..tasks.end.clamp(first, last) - first;
                 first = last;
-                plan.multiply(right, &own, &depth, packed, panel);
+                plan.multiply(right, &own, &depth, left, (panel, &mut lines));
             }
         }
     });
@@ -229,10 +285,11 @@ impl Plan {
         right: &Right<'_, P>,
         own: &Range<usize>,
         depth: &Range<usize>,
-        packed: &[f32],
-        panel: &mut [f32],
+        left: Left<'_>,
+        (panel, lines): (&mut [f32], &mut Vec<f32>),
     ) {
         let TileKernel { groups, run, .. } = self.kernel;
+        let stretch = depth.start / DEPTH;
         let width = groups * GROUP_ROWS;
         let columns = right.panels.columns();
         let panel = &mut panel[..depth.len() * width];
@@ -241,20 +298,23 @@ impl Plan {
             let index = task / self.blocks;
             let end = own.end.min((index + 1) * self.blocks);
             let from = index * width;
-            right.panels.fill(self, from..(from + width).min(columns), depth, panel);
+            let filled = from..(from + width).min(columns);
+            let scale = right.panels.fill(self, filled, depth, panel, lines);
             for block in 0..end - task {
                 if end < own.end {
                     // While this panel is multiplied, the next one is fetched bit by bit.
                     let next = from + width..(from + 2 * width).min(columns);
                     right.panels.prefetch(self, next, depth, (block, end - task));
                 }
-                let block = self.block(task % self.blocks + block);
+                let index = task % self.blocks + block;
+                let block = self.block(index);
                 let out = TileOutput {
                     start: right.out.at(block.start * right.stride + from),
                     stride: right.stride,
                     lanes: width.min(columns - from),
+                    scale: scale * left.scales[index * left.stretches + stretch],
                 };
-                let x = &packed[self.packed(&block, depth)];
+                let x = &left.packed[self.packed(&block, depth)];
                 let accumulate = right.accumulate || depth.start > 0;
                 // SAFETY: the kernel was chosen by the pool's `Isa`; every task, i.e. every block of rows and panel of
                 // columns of an output, belongs to one thread.
@@ -266,7 +326,7 @@ impl Plan {
 }
 
 /// At least `len` values of a buffer that is kept.
-fn grow(buffer: &mut Option<PageBuffer>, len: usize) -> &mut [f32] {
+pub(crate) fn grow(buffer: &mut Option<PageBuffer>, len: usize) -> &mut [f32] {
     let bytes = len * size_of::<f32>();
     if buffer.as_ref().is_none_or(|buffer| buffer.len() < bytes) {
         *buffer = None;

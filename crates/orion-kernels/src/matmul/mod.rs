@@ -16,7 +16,7 @@ pub(crate) mod lanes;
 mod packed;
 mod quantized;
 
-pub(crate) use gemm::pair_up;
+pub(crate) use gemm::{Bf16, grow, pair_up};
 pub use gemm::{MatrixView, product};
 pub use packed::{MatrixSource, PackError, PackedMatrix};
 
@@ -39,6 +39,8 @@ pub struct Scratch {
     activations: Option<PageBuffer>,
     panels: Option<PageBuffer>,
     rounded: Vec<quantized::Activations>,
+    /// For who computes a loss.
+    pub(crate) logits: Option<PageBuffer>,
 }
 
 impl Scratch {

@@ -270,3 +270,42 @@ fn products_of_views_agree_with_f64_sums_by_rows_and_by_columns() {
         }
     }
 }
+
+/// Also of matrices whose size is far out of f16's range.
+#[test]
+fn products_in_f16_are_more_precise_than_in_bf16() {
+    let (m, k, n) = (19, 1000, 70);
+    for isa in Isa::available() {
+        let (pool, mut scratch) = (Pool::new(2, isa), Scratch::new());
+        for (x_size, y_size) in [(1.0, 1.0), (1e-20, 3e19), (1e9, 7e-12)] {
+            let uneven = |seed: u64, count: usize, size: f32| -> Vec<f32> {
+                let all = numbers(seed, 2 * count);
+                all.as_chunks::<2>().0.iter().map(|[a, b]| a * b * b * 0.77 * size).collect()
+            };
+            let (x, y) = (uneven(1, m * k, x_size), uneven(2, n * k, y_size));
+            let mut distance = |left: MatrixView<'_>, right: MatrixView<'_>| {
+                let mut out = vec![0.0; m * n];
+                product(&pool, &mut scratch, &left, &right, &mut out, n, false);
+                let (mut errors, mut sizes) = (0.0, 0.0);
+                for (at, &got) in out.iter().enumerate() {
+                    let (row, column) = (&x[at / n * k..][..k], &y[at % n * k..][..k]);
+                    let terms = row.iter().zip(column).map(|(&a, &b)| f64::from(a) * f64::from(b));
+                    let want: f64 = terms.sum();
+                    errors += (f64::from(got) - want).powi(2);
+                    sizes += want.powi(2);
+                }
+                (errors / sizes).sqrt()
+            };
+            let (left, right) =
+                (MatrixView::rows(&x, m, k), MatrixView::rows(&y, n, k).transposed());
+            let in_f16 = distance(left.in_f16(), right.in_f16());
+            let in_bf16 = distance(left.in_bf16(), right.in_bf16());
+            let name = isa.name();
+            assert!(in_f16 < 1e-3 && in_f16 < 0.5 * in_bf16, "{name}: {in_f16:e}, {in_bf16:e}");
+            // The same numbers in columns.
+            let turned: Vec<f32> = (0..m * k).map(|i| x[i % m * k + i / m]).collect();
+            let left = MatrixView::rows(&turned, k, m).transposed();
+            assert!(distance(left.in_f16(), right.in_f16()) < 1e-3, "{name}");
+        }
+    }
+}

@@ -2,16 +2,25 @@
 
 use std::ops::Range;
 
-use super::{Plan, pack};
+use super::narrow::{self, Lines, Narrow};
+use super::{Plan, Units, pack};
+use crate::Isa;
 use crate::matmul::{GROUP_ROWS, PackedMatrix};
-use crate::vectorize::vectorized;
 
 /// The right operand of a product, as panels of `width` columns: `panel[k * width + lane]`.
 pub(super) trait Panels: Sync {
     /// Columns of the product.
     fn columns(&self) -> usize;
-    /// Fills a panel with the columns `from` for the units `depth`; lanes without a column hold anything finite.
-    fn fill(&self, plan: &Plan, from: Range<usize>, depth: &Range<usize>, panel: &mut [f32]);
+    /// Fills a panel with the columns `from` for the units `depth`; lanes without a column hold anything. `lines` is
+    /// working memory. Returns what the product is to be multiplied with.
+    fn fill(
+        &self,
+        plan: &Plan,
+        from: Range<usize>,
+        depth: &Range<usize>,
+        panel: &mut [f32],
+        lines: &mut Vec<f32>,
+    ) -> f32;
     /// Asks for part `part.0` of `part.1` of what [`fill`](Self::fill) will read.
     fn prefetch(&self, plan: &Plan, from: Range<usize>, depth: &Range<usize>, part: (usize, usize));
 }
@@ -21,16 +30,23 @@ impl Panels for PackedMatrix {
         self.rows()
     }
 
-    fn fill(&self, plan: &Plan, from: Range<usize>, depth: &Range<usize>, panel: &mut [f32]) {
+    fn fill(
+        &self,
+        plan: &Plan,
+        from: Range<usize>,
+        depth: &Range<usize>,
+        panel: &mut [f32],
+        _: &mut Vec<f32>,
+    ) -> f32 {
         let width = plan.kernel.groups * GROUP_ROWS;
         for (index, group) in groups(&from).enumerate() {
             let panel = &mut panel[index * GROUP_ROWS..];
-            if plan.kernel.pairs {
-                pack::copy_pairs(self.group(group), depth, panel, width);
-            } else {
-                self.widen(plan.isa, group, depth.clone(), panel, width);
+            match plan.kernel.units {
+                Units::Pairs => pack::copy_pairs(self.group(group), depth, panel, width),
+                Units::Single => self.widen(plan.isa, group, depth.clone(), panel, width),
             }
         }
+        1.0
     }
 
     fn prefetch(
@@ -64,8 +80,8 @@ pub struct MatrixView<'a> {
     stride: usize,
     /// Whether a stored line is a column.
     by_columns: bool,
-    /// Whether values are rounded to bf16 as they are read.
-    in_bf16: bool,
+    /// What values are rounded to as they are read.
+    narrow: Option<Narrow>,
 }
 
 impl<'a> MatrixView<'a> {
@@ -84,7 +100,7 @@ impl<'a> MatrixView<'a> {
     pub fn strided(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
         assert!(stride >= columns, "rows do not overlap");
         assert!(rows == 0 || data.len() >= (rows - 1) * stride + columns, "all rows are there");
-        Self { data, rows, columns, stride, by_columns: false, in_bf16: false }
+        Self { data, rows, columns, stride, by_columns: false, narrow: None }
     }
 
     /// The first `rows` rows.
@@ -111,17 +127,23 @@ impl<'a> MatrixView<'a> {
 
     /// The matrix rounded to bf16, in the same memory; a product of two such ones is summed in f32.
     pub fn in_bf16(self) -> Self {
-        Self { in_bf16: true, ..self }
+        Self { narrow: Some(Narrow::Bf16), ..self }
     }
 
-    /// The matrix rounded to bf16 if the other one is.
+    /// The matrix rounded to f16, in the same memory, block by block times the power of two that brings it into range; a
+    /// product of two such ones is summed in f16 over up to 64 columns, in f32 over those sums.
+    pub fn in_f16(self) -> Self {
+        Self { narrow: Some(Narrow::F16), ..self }
+    }
+
+    /// The matrix rounded as the other one is.
     pub fn as_precise_as(self, other: &MatrixView<'_>) -> Self {
-        Self { in_bf16: other.in_bf16, ..self }
+        Self { narrow: other.narrow, ..self }
     }
 
-    /// Whether it is rounded to bf16.
-    pub(super) fn is_bf16(&self) -> bool {
-        self.in_bf16
+    /// What it is rounded to.
+    pub(super) fn narrow(&self) -> Option<Narrow> {
+        self.narrow
     }
 
     /// Number of rows.
@@ -134,70 +156,131 @@ impl<'a> MatrixView<'a> {
         self.columns
     }
 
-    /// Packs the rows `block` for the units `depth`: `out[unit][row]`. `pairs` is working memory.
+    /// A part of the matrix. Of columns it is a copy in `buffer`: a block of a few rows would take a few values of each,
+    /// and each time as many pages and cache lines as there are columns.
+    pub(super) fn part<'b>(
+        &self,
+        rows: &Range<usize>,
+        columns: &Range<usize>,
+        buffer: &'b mut Vec<f32>,
+    ) -> MatrixView<'b>
+    where
+        'a: 'b,
+    {
+        let (row_count, column_count) = (rows.len(), columns.len());
+        if !self.by_columns {
+            let data = &self.data[rows.start * self.stride + columns.start..];
+            return MatrixView { data, rows: row_count, columns: column_count, ..*self };
+        }
+        buffer.clear();
+        for column in columns.clone() {
+            buffer.extend_from_slice(self.line(column, rows));
+        }
+        MatrixView {
+            data: buffer,
+            rows: row_count,
+            columns: column_count,
+            stride: row_count,
+            ..*self
+        }
+    }
+
+    /// Packs the rows `block` for the units `depth`: `out[unit][row]`. `lines` is working memory. Returns what the product
+    /// is to be multiplied with.
     pub(super) fn pack_block(
         &self,
         plan: &Plan,
         block: &Range<usize>,
         depth: &Range<usize>,
         out: &mut [f32],
-        pairs: &mut Vec<f32>,
-    ) {
+        lines: &mut Vec<f32>,
+    ) -> f32 {
+        let columns = plan.lines(depth, self.columns);
         if self.by_columns {
-            self.copy_lines(plan, depth, block, out, block.len());
+            self.copy_lines(plan, &columns, block, out, block.len())
         } else {
-            self.turn_lines(plan, block, depth, out, pairs);
-        }
-        if self.in_bf16 && !plan.kernel.pairs {
-            vectorized!(plan.isa, round_all(out: &mut [f32]));
+            self.turn_lines(plan, block, &columns, out, lines)
         }
     }
 
-    /// `out[unit][line]` for the stored lines `lines` and the units `depth` of them.
+    /// The part `part` of a stored line.
+    fn line(&self, index: usize, part: &Range<usize>) -> &'a [f32] {
+        &self.data[index * self.stride..][part.clone()]
+    }
+
+    /// `out[unit][line]` for the part `part` of the stored lines `from`.
     fn turn_lines(
         &self,
         plan: &Plan,
-        lines: &Range<usize>,
-        depth: &Range<usize>,
+        from: &Range<usize>,
+        part: &Range<usize>,
         out: &mut [f32],
-        pairs: &mut Vec<f32>,
-    ) {
-        let stored = &self.data[lines.start * self.stride..];
-        if !plan.kernel.pairs {
-            pack::pack_block(stored, lines.len(), self.stride, depth, out);
-            return;
+        lines: &mut Vec<f32>,
+    ) -> f32 {
+        let isa = plan.isa;
+        match (plan.kernel.units, self.narrow) {
+            (Units::Pairs, Some(narrow)) => {
+                let sizes =
+                    || from.clone().map(|index| narrow::largest(isa, self.line(index, part)));
+                let (to, back) = narrow.scaled_to(|| sizes().fold(0.0, f32::max));
+                lines.clear();
+                for index in from.clone() {
+                    narrow::append_pairs(isa, self.line(index, part), lines, to);
+                }
+                let units = part.len().div_ceil(2);
+                pack::pack_block(lines, from.len(), units, &(0..units), out);
+                back
+            }
+            _ => {
+                let stored = &self.data[from.start * self.stride..];
+                pack::pack_block(stored, from.len(), self.stride, part, out);
+                self.round(isa, &mut out[..from.len() * part.len()])
+            }
         }
-        let length = if self.by_columns { self.rows } else { self.columns };
-        let part = 2 * depth.start..(2 * depth.end).min(length);
-        pairs.clear();
-        for line in stored.chunks(self.stride).take(lines.len()) {
-            pack::round_pairs(plan.isa, &line[part.clone()], pairs);
-        }
-        pack::pack_block(pairs, lines.len(), depth.len(), &(0..depth.len()), out);
     }
 
-    /// Copies the part `columns` of the units of stored lines `units` to the starts of lines of `out`.
+    /// Copies the part `part` of the stored lines `from`, a unit's lines together, to the starts of lines of `out`.
     fn copy_lines(
         &self,
         plan: &Plan,
-        units: &Range<usize>,
+        from: &Range<usize>,
         part: &Range<usize>,
         out: &mut [f32],
         width: usize,
-    ) {
-        let line = |index: usize| &self.data[index * self.stride..][part.clone()];
-        let count = if self.by_columns { self.columns } else { self.rows };
-        if !plan.kernel.pairs {
-            for (index, out) in units.clone().zip(out.chunks_mut(width)) {
-                copy_short(line(index), out);
+    ) -> f32 {
+        let copy = |to: &mut [f32], width: usize| {
+            for (index, to) in from.clone().zip(to.chunks_mut(width)) {
+                copy_short(self.line(index, part), to);
             }
-            return;
+        };
+        match (plan.kernel.units, self.narrow) {
+            (Units::Pairs, Some(narrow)) => {
+                let data = &self.data[from.start * self.stride + part.start..];
+                let lines =
+                    Lines { data, stride: self.stride, width: part.len(), count: from.len() };
+                let (to, back) = narrow.scaled_to(|| narrow::largest_of(plan.isa, lines));
+                narrow::join(plan.isa, lines, out, width, to);
+                back
+            }
+            _ if part.len() == width => {
+                copy(out, width);
+                self.round(plan.isa, &mut out[..from.len() * width])
+            }
+            _ => {
+                // Lanes without a value would be rounded, too, and may be any size.
+                out.fill(0.0);
+                copy(out, width);
+                self.round(plan.isa, out)
+            }
         }
-        for (unit, out) in units.clone().zip(out.chunks_mut(width)) {
-            let (low, second) = (line(2 * unit), 2 * unit + 1);
-            let high = if second < count { line(second) } else { &[] };
-            vectorized!(plan.isa, join_lines(low: &[f32], high: &[f32], out: &mut [f32]));
-        }
+    }
+
+    /// Rounds numbers of the matrix in their place; returns what the product is to be multiplied with.
+    fn round(&self, isa: Isa, values: &mut [f32]) -> f32 {
+        let Some(narrow) = self.narrow else { return 1.0 };
+        let (to, back) = narrow.scaled_to(|| narrow::largest(isa, values));
+        narrow::round(isa, values, to);
+        back
     }
 }
 
@@ -214,39 +297,35 @@ fn copy_short(from: &[f32], to: &mut [f32]) {
     }
 }
 
-#[inline(always)]
-fn join_lines<const FUSED: bool>(low: &[f32], high: &[f32], out: &mut [f32]) {
-    pack::join(low, high, out);
-}
-
-#[inline(always)]
-fn round_all<const FUSED: bool>(values: &mut [f32]) {
-    values.iter_mut().for_each(|value| *value = pack::rounded(*value));
-}
-
 impl Panels for MatrixView<'_> {
     fn columns(&self) -> usize {
         self.columns
     }
 
-    fn fill(&self, plan: &Plan, from: Range<usize>, depth: &Range<usize>, panel: &mut [f32]) {
+    fn fill(
+        &self,
+        plan: &Plan,
+        from: Range<usize>,
+        depth: &Range<usize>,
+        panel: &mut [f32],
+        lines: &mut Vec<f32>,
+    ) -> f32 {
         let width = plan.kernel.groups * GROUP_ROWS;
+        let rows = plan.lines(depth, self.rows);
         if !self.by_columns {
-            self.copy_lines(plan, depth, &from, panel, width);
-        } else if from.len() == width {
+            return self.copy_lines(plan, &rows, &from, panel, width);
+        }
+        if from.len() == width {
             // Columns that are stored as lines are what the left operand's rows are.
-            self.turn_lines(plan, &from, depth, panel, &mut Vec::new());
-        } else {
-            // The last panel may be narrow.
-            let mut narrow = vec![0.0; from.len() * depth.len()];
-            self.turn_lines(plan, &from, depth, &mut narrow, &mut Vec::new());
-            for (lanes, out) in narrow.chunks(from.len()).zip(panel.chunks_mut(width)) {
-                out[..lanes.len()].copy_from_slice(lanes);
-            }
+            return self.turn_lines(plan, &from, &rows, panel, lines);
         }
-        if self.in_bf16 && !plan.kernel.pairs {
-            vectorized!(plan.isa, round_all(panel: &mut [f32]));
+        // The last panel may be narrow.
+        let mut narrow = vec![0.0; from.len() * depth.len()];
+        let scale = self.turn_lines(plan, &from, &rows, &mut narrow, lines);
+        for (lanes, out) in narrow.chunks(from.len()).zip(panel.chunks_mut(width)) {
+            out[..lanes.len()].copy_from_slice(lanes);
         }
+        scale
     }
 
     fn prefetch(
@@ -256,9 +335,7 @@ impl Panels for MatrixView<'_> {
         depth: &Range<usize>,
         (part, parts): (usize, usize),
     ) {
-        // Units of two rows or columns each.
-        let scale = if plan.kernel.pairs { 2 } else { 1 };
-        let depth = scale * depth.start..(scale * depth.end).min(self.rows);
+        let depth = plan.lines(depth, self.rows);
         let (lines, within) = if self.by_columns { (&from, &depth) } else { (&depth, &from) };
         for line in crate::pool::split(lines.len(), parts, part) {
             let line = &self.data[(lines.start + line) * self.stride..][within.clone()];

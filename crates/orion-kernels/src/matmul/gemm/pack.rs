@@ -2,9 +2,7 @@
 
 use std::ops::Range;
 
-use crate::Isa;
 use crate::matmul::GROUP_ROWS;
-use crate::vectorize::vectorized;
 
 /// `out[k][row] = x[row][depth.start + k]`, for rows that start `stride` apart.
 pub(super) fn pack_block(
@@ -44,45 +42,6 @@ pub(super) fn pack_block(
     }
 }
 
-/// Appends a line rounded to bf16, to nearest and ties to even, two values to a unit; an odd last one is paired with
-/// zero.
-pub(super) fn round_pairs(isa: Isa, line: &[f32], out: &mut Vec<f32>) {
-    let start = out.len();
-    out.resize(start + line.len().div_ceil(2), 0.0);
-    let out = &mut out[start..];
-    vectorized!(isa, pair_up(line: &[f32], out: &mut [f32]));
-}
-
-/// Pairs neighbours of a line, rounded to bf16.
-#[inline(always)]
-pub(crate) fn pair_up<const FUSED: bool>(line: &[f32], out: &mut [f32]) {
-    let (pairs, last) = line.as_chunks::<2>();
-    for (&[low, high], out) in pairs.iter().zip(&mut *out) {
-        *out = unit(bf16_bits(low), bf16_bits(high));
-    }
-    if let ([last], Some(out)) = (last, out.last_mut()) {
-        *out = unit(bf16_bits(*last), 0);
-    }
-}
-
-/// Pairs two lines, value by value, rounded to bf16; without a second line each value is paired with zero.
-#[inline(always)]
-pub(super) fn join(low: &[f32], high: &[f32], out: &mut [f32]) {
-    if high.is_empty() {
-        low.iter().zip(out).for_each(|(low, out)| *out = unit(bf16_bits(*low), 0));
-        return;
-    }
-    for ((low, high), out) in low.iter().zip(high).zip(out) {
-        *out = unit(bf16_bits(*low), bf16_bits(*high));
-    }
-}
-
-/// The nearest bf16, as f32.
-#[inline(always)]
-pub(super) fn rounded(value: f32) -> f32 {
-    f32::from_bits(bf16_bits(value) << 16)
-}
-
 /// `panel[k * stride + lane]` = the pair of columns `range.start + k` of row `lane` of a bf16 group.
 pub(super) fn copy_pairs(group: &[u8], range: &Range<usize>, panel: &mut [f32], stride: usize) {
     let (units, last) = group.as_chunks::<{ 4 * GROUP_ROWS }>();
@@ -102,19 +61,6 @@ pub(super) fn copy_pairs(group: &[u8], range: &Range<usize>, panel: &mut [f32], 
     }
 }
 
-#[inline(always)]
-fn unit(low: u32, high: u32) -> f32 {
-    f32::from_bits(low | high << 16)
-}
-
-/// The upper half of the nearest bf16. Branch-free, unlike `half`'s, so that it vectorises.
-#[inline(always)]
-fn bf16_bits(value: f32) -> u32 {
-    let bits = value.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-    if value.is_nan() { bits >> 16 | 0x40 } else { rounded }
-}
-
 /// Asks for what will be wanted soon.
 pub(super) fn prefetch<T>(data: &[T]) {
     #[cfg(target_arch = "x86_64")]
@@ -130,16 +76,6 @@ pub(super) fn prefetch<T>(data: &[T]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rounding_to_bf16_is_that_of_the_half_crate() {
-        let special = [0.0, -0.0, f32::INFINITY, f32::NAN, f32::MAX, f32::MIN_POSITIVE, 1e-40];
-        let all = (0..100_000u32).map(|i| f32::from_bits(i.wrapping_mul(2_654_435_761)));
-        for value in special.into_iter().chain(all) {
-            let want = half::bf16::from_f32(value).to_bits();
-            assert_eq!(bf16_bits(value), u32::from(want), "{value:e}");
-        }
-    }
 
     #[test]
     fn blocks_are_turned_for_any_number_of_rows() {

@@ -1,6 +1,6 @@
-//! The f32 tile kernels, written once over [`Lanes`]: `R` rows of `x` by `G` groups of 16 outputs in registers.
+//! The tile kernels, written once over [`Lanes`]: `R` rows of `x` by `G` groups of 16 outputs in registers.
 
-use super::{TileKernel, TileOutput};
+use super::{TileKernel, TileOutput, Units};
 #[cfg(target_arch = "aarch64")]
 use crate::matmul::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
@@ -9,48 +9,120 @@ use crate::matmul::lanes::{Lanes, Portable};
 
 /// 24 sums, two weights and a broadcast of 32 registers: 24 multiplications for 14 loads.
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX512: TileKernel = TileKernel { rows: 12, groups: 2, pairs: false, run: avx512 };
+pub(super) const AVX512: TileKernel =
+    TileKernel { rows: 12, groups: 2, units: Units::Single, run: avx512 };
 /// As [`AVX512`], each multiplication being of pairs.
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX512_BF16: TileKernel =
-    TileKernel { rows: 12, groups: 2, pairs: true, run: avx512_bf16 };
+    TileKernel { rows: 12, groups: 2, units: Units::Pairs, run: avx512_bf16 };
+/// 14 sums of 16 bits, 14 of 32, two weights and a broadcast of 32 registers.
+#[cfg(target_arch = "x86_64")]
+pub(super) const AVX512_F16: TileKernel =
+    TileKernel { rows: 7, groups: 2, units: Units::Pairs, run: avx512_f16 };
 /// 12 sums, two weights and a broadcast of 16 registers.
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX2: TileKernel = TileKernel { rows: 6, groups: 1, pairs: false, run: avx2 };
+pub(super) const AVX2: TileKernel =
+    TileKernel { rows: 6, groups: 1, units: Units::Single, run: avx2 };
 /// 24 sums, four weights and a broadcast of 32 registers.
 #[cfg(target_arch = "aarch64")]
-pub(super) const NEON: TileKernel = TileKernel { rows: 6, groups: 1, pairs: false, run: neon };
+pub(super) const NEON: TileKernel =
+    TileKernel { rows: 6, groups: 1, units: Units::Single, run: neon };
 /// The reference.
 pub(super) const PORTABLE: TileKernel =
-    TileKernel { rows: 4, groups: 1, pairs: false, run: portable };
+    TileKernel { rows: 4, groups: 1, units: Units::Single, run: portable };
 
-/// What one multiplication of a tile is.
-trait Product<L> {
-    /// `sum + x · w`. Safety: the CPU has the instructions.
-    unsafe fn add(sum: L, x: L, w: L) -> L;
+/// How a tile is multiplied.
+trait Product<L, const R: usize, const G: usize> {
+    /// `sums[r][g] = Σ x[unit · R + r] · panel[unit · G + g]`, each of `x` with all lanes.
+    ///
+    /// Safety: the CPU has the instructions, and the pointers `units` units.
+    unsafe fn sums(x: *const f32, panel: *const f32, units: usize) -> [[L; G]; R];
+}
+
+/// One multiplication, added up in the registers of `sums`.
+///
+/// Safety: as [`Product::sums`].
+#[inline(always)]
+unsafe fn add_up<L: Lanes, const R: usize, const G: usize>(
+    mut x: *const f32,
+    mut panel: *const f32,
+    units: usize,
+    add: impl Fn(L, L, L) -> L,
+) -> [[L; G]; R] {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let mut sums = [[L::zero(); G]; R];
+        for _ in 0..units {
+            let mut weights = [L::zero(); G];
+            for (g, weights) in weights.iter_mut().enumerate() {
+                *weights = L::load_f32(panel.add(16 * g).cast());
+            }
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = L::splat(*x.add(row));
+                for (sum, weights) in sums.iter_mut().zip(weights) {
+                    *sum = add(*sum, x, weights);
+                }
+            }
+            x = x.add(R);
+            panel = panel.add(16 * G);
+        }
+        sums
+    }
 }
 
 /// Units are f32.
 struct Single;
 
-impl<L: Lanes> Product<L> for Single {
+impl<L: Lanes, const R: usize, const G: usize> Product<L, R, G> for Single {
     #[inline(always)]
-    unsafe fn add(sum: L, x: L, w: L) -> L {
+    unsafe fn sums(x: *const f32, panel: *const f32, units: usize) -> [[L; G]; R] {
         // SAFETY: by this function's contract.
-        unsafe { sum.add_product(x, w) }
+        unsafe { add_up(x, panel, units, |sum: L, x, w| sum.add_product(x, w)) }
     }
 }
 
 /// Units are pairs of bf16.
 #[cfg(target_arch = "x86_64")]
-struct Pairs;
+struct Bf16Pairs;
 
 #[cfg(target_arch = "x86_64")]
-impl Product<Avx512> for Pairs {
+impl<const R: usize, const G: usize> Product<Avx512, R, G> for Bf16Pairs {
     #[inline(always)]
-    unsafe fn add(sum: Avx512, x: Avx512, w: Avx512) -> Avx512 {
+    unsafe fn sums(x: *const f32, panel: *const f32, units: usize) -> [[Avx512; G]; R] {
         // SAFETY: by this function's contract.
-        unsafe { sum.add_pair_products(x, w) }
+        unsafe { add_up(x, panel, units, |sum: Avx512, x, w| sum.add_bf16_products(x, w)) }
+    }
+}
+
+/// Units are pairs of f16, whose sums are of f16, too: but only of [`F16_UNITS`].
+#[cfg(target_arch = "x86_64")]
+struct F16Pairs;
+
+/// Units that are added up in f16. A sum of 64 products then has an error of about 2⁻¹⁰ of its size, below what rounding
+/// to bf16 would make of the operands.
+#[cfg(target_arch = "x86_64")]
+const F16_UNITS: usize = 32;
+
+#[cfg(target_arch = "x86_64")]
+impl<const R: usize, const G: usize> Product<Avx512, R, G> for F16Pairs {
+    #[inline(always)]
+    unsafe fn sums(x: *const f32, panel: *const f32, units: usize) -> [[Avx512; G]; R] {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let mut sums = [[Avx512::zero(); G]; R];
+            for start in (0..units).step_by(F16_UNITS) {
+                let (x, panel) = (x.add(R * start), panel.add(16 * G * start));
+                let count = F16_UNITS.min(units - start);
+                let add = |sum: Avx512, x, w| sum.add_f16_products(x, w);
+                let part: [[Avx512; G]; R] = add_up(x, panel, count, add);
+                for (sums, part) in sums.iter_mut().zip(part) {
+                    for (sum, part) in sums.iter_mut().zip(part) {
+                        *sum = sum.add(part.total_of_f16_pairs());
+                    }
+                }
+            }
+            sums
+        }
     }
 }
 
@@ -81,7 +153,16 @@ unsafe fn avx512(x: &[f32], panel: &[f32], rows: usize, out: TileOutput, accumul
 unsafe fn avx512_bf16(x: &[f32], panel: &[f32], rows: usize, out: TileOutput, accumulate: bool) {
     // SAFETY: this function has the target features; `out` is the caller's promise.
     unsafe {
-        for_rows!(rows in [1 2 3 4 5 6 7 8 9 10 11 12], Avx512, Pairs, 2, (x, panel, out, accumulate));
+        for_rows!(rows in [1 2 3 4 5 6 7 8 9 10 11 12], Avx512, Bf16Pairs, 2, (x, panel, out, accumulate));
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512fp16")]
+unsafe fn avx512_f16(x: &[f32], panel: &[f32], rows: usize, out: TileOutput, accumulate: bool) {
+    // SAFETY: this function has the target features; `out` is the caller's promise.
+    unsafe {
+        for_rows!(rows in [1 2 3 4 5 6 7], Avx512, F16Pairs, 2, (x, panel, out, accumulate));
     }
 }
 
@@ -105,7 +186,7 @@ unsafe fn portable(x: &[f32], panel: &[f32], rows: usize, out: TileOutput, accum
 
 /// Safety: as [`Lanes`] and [`super::TileFn`] say.
 #[inline(always)]
-unsafe fn tile<L: Lanes, P: Product<L>, const R: usize, const G: usize>(
+unsafe fn tile<L: Lanes, P: Product<L, R, G>, const R: usize, const G: usize>(
     x: &[f32],
     panel: &[f32],
     out: TileOutput,
@@ -115,7 +196,6 @@ unsafe fn tile<L: Lanes, P: Product<L>, const R: usize, const G: usize>(
     assert!(panel.len() >= depth * G * 16);
     // SAFETY: reads stay within the lengths just checked; `out` is the caller's promise.
     unsafe {
-        let mut sums = [[L::zero(); G]; R];
         if accumulate {
             // The tile waits in L2 or L3, and is wanted as soon as the loop ends.
             for row in 0..R {
@@ -124,31 +204,18 @@ unsafe fn tile<L: Lanes, P: Product<L>, const R: usize, const G: usize>(
                 }
             }
         }
-        let (mut x, mut panel) = (x.as_ptr(), panel.as_ptr());
-        for _ in 0..depth {
-            let mut weights = [L::zero(); G];
-            for (g, weights) in weights.iter_mut().enumerate() {
-                *weights = L::load_f32(panel.add(16 * g).cast());
-            }
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let x = L::splat(*x.add(row));
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = P::add(*sum, x, weights);
-                }
-            }
-            x = x.add(R);
-            panel = panel.add(16 * G);
-        }
+        let sums = P::sums(x.as_ptr(), panel.as_ptr(), depth);
+        let scale = L::splat(out.scale);
         for (row, sums) in sums.iter().enumerate() {
             for (g, sum) in sums.iter().enumerate() {
                 let to = out.start.wrapping_add(row * out.stride + 16 * g);
                 let lanes = out.lanes.saturating_sub(16 * g);
                 if lanes >= 16 {
                     let before = if accumulate { L::load_f32(to.cast()) } else { L::zero() };
-                    sum.add(before).store(to);
+                    before.add_product(*sum, scale).store(to);
                 } else if lanes > 0 {
                     let before = if accumulate { L::load_first(lanes, to) } else { L::zero() };
-                    sum.add(before).store_first(lanes, to);
+                    before.add_product(*sum, scale).store_first(lanes, to);
                 }
             }
         }

@@ -1,11 +1,13 @@
 //! Sixteen lanes in one AVX-512 register.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ps,
-    _mm512_and_si512, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
-    _mm512_dpbf16_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_reduce_add_ps, _mm512_set1_epi32, _mm512_set1_ps,
-    _mm512_setzero_ps, _mm512_slli_epi32, _mm512_storeu_ps,
+    __m512, __m512bh, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ph, _mm512_add_ps,
+    _mm512_and_si512, _mm512_castph_ps, _mm512_castph_si512, _mm512_castps_ph, _mm512_castps_si512,
+    _mm512_castsi512_ph, _mm512_castsi512_ps, _mm512_cvtepi32_epi16, _mm512_cvtepu16_epi32,
+    _mm512_cvtph_ps, _mm512_dpbf16_ps, _mm512_fmadd_ph, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_reduce_add_ps,
+    _mm512_rol_epi32, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
+    _mm512_storeu_ps,
 };
 
 use super::Lanes;
@@ -20,11 +22,37 @@ fn first(count: usize) -> u16 {
 }
 
 impl Avx512 {
+    /// `self + x · w` in each half of a lane, for lanes that hold pairs of f16.
+    ///
+    /// Safety: the CPU has AVX512-FP16.
+    #[inline(always)]
+    pub(in super::super) unsafe fn add_f16_products(self, x: Self, w: Self) -> Self {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let [sum, x, w] = [self, x, w].map(|pairs| _mm512_castps_ph(pairs.0));
+            Self(_mm512_castph_ps(_mm512_fmadd_ph(x, w, sum)))
+        }
+    }
+
+    /// The sum of the two f16 of each lane, as f32.
+    ///
+    /// Safety: the CPU has AVX512-FP16.
+    #[inline(always)]
+    pub(in super::super) unsafe fn total_of_f16_pairs(self) -> Self {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let pairs = _mm512_castps_si512(self.0);
+            let turned = _mm512_rol_epi32::<16>(pairs);
+            let sums = _mm512_add_ph(_mm512_castsi512_ph(pairs), _mm512_castsi512_ph(turned));
+            Self(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_castph_si512(sums))))
+        }
+    }
+
     /// `self + x₀ · w₀ + x₁ · w₁` per lane, for lanes that hold pairs of bf16.
     ///
     /// Safety: the CPU has AVX512-BF16.
     #[inline(always)]
-    pub(in super::super) unsafe fn add_pair_products(self, x: Self, w: Self) -> Self {
+    pub(in super::super) unsafe fn add_bf16_products(self, x: Self, w: Self) -> Self {
         // SAFETY: by this function's contract; the types are views of the same 64 bytes.
         unsafe {
             let [x, w] = [x, w].map(|pairs| std::mem::transmute::<__m512, __m512bh>(pairs.0));
