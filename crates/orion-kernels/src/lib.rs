@@ -6,6 +6,7 @@ pub mod activation;
 pub mod arena;
 pub mod attention;
 pub mod convert;
+pub mod dropout;
 pub mod elementwise;
 mod exp;
 pub mod format;

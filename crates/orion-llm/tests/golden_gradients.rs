@@ -10,7 +10,9 @@ use orion_kernels::Isa;
 use orion_llm::Checkpoint;
 use orion_llm::block::Weights;
 use orion_llm::data::{Batch, IGNORED};
-use orion_llm::train::{OptimizerOptions, Parameter, Schedule, Trainer, TrainingProgram};
+use orion_llm::train::{
+    OptimizerOptions, Parameter, ProgramOptions, Schedule, Trainer, TrainingProgram,
+};
 use orion_runtime::cpu::{Cpu, MatmulPrecision};
 use orion_runtime::reference::Reference;
 use orion_runtime::{Backend, TensorView, TensorViewMut};
@@ -42,8 +44,9 @@ fn case(model: &str, golden: &SafeTensors<'_>, saving: Saving) -> Case {
     let checkpoint = Checkpoint::open(&folder(model), Some(DType::F32)).unwrap();
     let types = |name: &str| checkpoint.weights.type_of(name).cloned();
     let weights = Weights::Stored(&types);
+    let options = ProgramOptions { saving, ..ProgramOptions::default() };
     let training =
-        TrainingProgram::with_saving(&*checkpoint.model, weights, batch, length, saving).unwrap();
+        TrainingProgram::new(&*checkpoint.model, weights, batch, length, &options).unwrap();
     let parameters = training.parameters_of(&checkpoint.weights).unwrap();
     Case { checkpoint, training, parameters, tokens, labels }
 }
@@ -82,6 +85,9 @@ const IN_BF16: Tolerance = Tolerance {
     loss: 1e-3,
     saving: Saving { recompute: Some(Saving::is_cheap), dtype: Some(DType::BF16) },
 };
+
+/// Eleven bits, and rounded sums of up to 64 products.
+const IN_F16: Tolerance = Tolerance { gradient: 2e-2, loss: 5e-4, saving: RECOMPUTING };
 
 fn check(model: &str, backend: &dyn Backend, tolerance: Tolerance) {
     let bytes = std::fs::read(folder(model).join("golden.safetensors")).unwrap();
@@ -143,11 +149,12 @@ fn the_cpu_gives_the_gradients_of_pytorch() {
 }
 
 #[test]
-fn products_in_bf16_give_nearly_the_gradients_of_pytorch() {
+fn products_in_sixteen_bits_give_nearly_the_gradients_of_pytorch() {
     for model in MODELS {
         for isa in Isa::available() {
-            let cpu = Cpu::with_isa(2, isa).with_matmul_precision(MatmulPrecision::Bf16);
-            check(model, &cpu, IN_BF16);
+            let cpu = |precision| Cpu::with_isa(2, isa).with_matmul_precision(precision);
+            check(model, &cpu(MatmulPrecision::Bf16), IN_BF16);
+            check(model, &cpu(MatmulPrecision::F16), IN_F16);
         }
     }
 }

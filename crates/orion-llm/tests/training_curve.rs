@@ -10,7 +10,9 @@ use orion_compiler::DType;
 use orion_llm::Checkpoint;
 use orion_llm::block::Weights;
 use orion_llm::data::Batch;
-use orion_llm::train::{Decay, OptimizerOptions, Precision, Schedule, Trainer, TrainingProgram};
+use orion_llm::train::{
+    Decay, OptimizerOptions, Precision, ProgramOptions, Schedule, Trainer, TrainingProgram,
+};
 use orion_runtime::cpu::{Cpu, MatmulPrecision};
 
 const VOCABULARY: u32 = 97;
@@ -47,14 +49,15 @@ fn curve(model: &str, precision: Precision) -> Vec<f32> {
     let checkpoint = Checkpoint::open(&folder().join(model), Some(DType::F32)).unwrap();
     let types = |name: &str| checkpoint.weights.type_of(name).cloned();
     let (built, weights) = (&*checkpoint.model, Weights::Stored(&types));
-    let training =
-        TrainingProgram::with_saving(built, weights, ROWS, LENGTH, precision.saving()).unwrap();
+    let options = ProgramOptions { saving: precision.saving(), ..ProgramOptions::default() };
+    let training = TrainingProgram::new(built, weights, ROWS, LENGTH, &options).unwrap();
     let parameters = training.parameters_of(&checkpoint.weights).unwrap();
     let schedule =
         Schedule { peak: 3e-3, floor: 0.1, warm_up: 20, steps: STEPS as u64, decay: Decay::Cosine };
     let cpu = Cpu::new(2).with_matmul_precision(match precision {
         Precision::F32 => MatmulPrecision::F32,
         Precision::Bf16 => MatmulPrecision::Bf16,
+        Precision::F16 => MatmulPrecision::F16,
     });
     let (options, weights) = (OptimizerOptions::new(schedule), Arc::clone(&checkpoint.weights));
     let mut trainer = Trainer::new(&training, parameters, 0, weights, &cpu, 2, options).unwrap();
@@ -77,7 +80,9 @@ fn two_hundred_losses_are_those_of_pytorch() {
         assert!(expected[STEPS - 1] < 0.6 * expected[0], "{model} has learned");
         let off = distance(&curve(&model, Precision::F32), &expected);
         assert!(off <= 1e-3, "{model}: {off} off in f32");
-        let off = distance(&curve(&model, Precision::Bf16), &expected);
-        assert!(off <= 2e-2, "{model}: {off} off in bf16");
+        for precision in [Precision::Bf16, Precision::F16] {
+            let off = distance(&curve(&model, precision), &expected);
+            assert!(off <= 2e-2, "{model}: {off} off in {precision}");
+        }
     }
 }

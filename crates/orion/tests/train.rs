@@ -145,8 +145,9 @@ fn an_existing_model_is_trained_further_with_the_flags_of_the_seed() {
 #[test]
 fn a_run_that_was_stopped_goes_on_bit_for_bit() {
     let desk = Desk::new();
-    for dtype in ["f32", "bf16"] {
-        let rest = [&TWENTY[..], &["--grad-accum", "2", "--dtype", dtype]].concat();
+    for (dtype, dropout) in [("f32", "0"), ("bf16", "0"), ("f16", "0.1")] {
+        let more = ["--grad-accum", "2", "--dtype", dtype, "--dropout", dropout];
+        let rest = [&TWENTY[..], &more].concat();
         let (straight, stopped) = (format!("straight-{dtype}"), format!("stopped-{dtype}"));
         done(desk.train(&straight, &rest));
         let arguments = desk.arguments(&stopped, &rest);

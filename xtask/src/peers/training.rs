@@ -60,7 +60,7 @@ pub(super) fn run(
         let mut engines: Vec<(String, Vec<Step>)> = Vec::new();
         for _ in 0..rounds {
             let mut answers = Vec::new();
-            for dtype in ["f32", "bf16"] {
+            for dtype in ["f32", "bf16", "f16"] {
                 let command = &mut orion(program, &model, batch, length, dtype);
                 answers.push((format!("Orion {dtype}"), step(command)?));
             }

@@ -260,6 +260,7 @@ mod constant;
 mod cos;
 mod cross_entropy;
 mod div;
+mod dropout;
 mod embedding;
 mod equal;
 mod erf;
@@ -312,6 +313,7 @@ ops! {
         constant::Constant,
         cos::Cos,
         div::Div,
+        dropout::Dropout,
         equal::Equal,
         erf::Erf,
         exp::Exp,

@@ -4,6 +4,8 @@
 
 mod rope;
 
+use std::cell::Cell;
+
 use orion_compiler::ir::types::TypeError;
 use orion_compiler::{Builder, DType, TensorType, Value};
 
@@ -59,7 +61,24 @@ pub struct ModelBuilder<'a> {
     pass: Pass,
     /// Tokens that the cache already holds, `i32[]`.
     position: Value,
+    dropout: Option<&'a Dropout>,
     scope: String,
+}
+
+/// Zeroing of activations at random while a model is trained.
+#[derive(Debug)]
+pub struct Dropout {
+    rate: f64,
+    seed: Value,
+    /// How many there are so far.
+    count: Cell<i64>,
+}
+
+impl Dropout {
+    /// With this probability; `seed`, `i32[]`, is another one in every run.
+    pub fn new(rate: f64, seed: Value) -> Self {
+        Self { rate, seed, count: Cell::new(0) }
+    }
 }
 
 /// How a layer attends to the tokens before it.
@@ -80,7 +99,12 @@ pub struct SelfAttention<'a> {
 impl<'a> ModelBuilder<'a> {
     /// A builder at the root of the weight tree.
     pub fn new(b: &'a Builder, weights: Weights<'a>, pass: Pass, position: Value) -> Self {
-        Self { b, weights, pass, position, scope: String::new() }
+        Self { b, weights, pass, position, dropout: None, scope: String::new() }
+    }
+
+    /// The same builder, for training with dropout.
+    pub fn with_dropout(self, dropout: &'a Dropout) -> Self {
+        Self { dropout: Some(dropout), ..self }
     }
 
     /// The same builder further down the weight tree.
@@ -161,6 +185,13 @@ impl<'a> ModelBuilder<'a> {
     /// `x + y`.
     pub fn add(&self, x: Value, y: Value) -> Value {
         self.b.scoped(&self.scope, || self.b.add(x, y))
+    }
+
+    /// `x`, of which training with dropout drops a part.
+    pub fn dropout(&self, x: Value) -> Value {
+        let Some(Dropout { rate, seed, count }) = self.dropout else { return x };
+        let stream = count.replace(count.get() + 1);
+        self.b.scoped(&self.scope, || self.b.dropout(x, *seed, *rate, stream))
     }
 
     /// GELU, in its tanh form or exact.

@@ -128,16 +128,17 @@ impl Model for Gpt2 {
         let (width, eps, heads) = (c.n_embd, c.layer_norm_epsilon, c.n_head);
         let inner = c.n_inner.unwrap_or(4 * width);
         let positions = m.embed_positions("wpe", c.n_positions, width);
-        let mut x = m.add(m.embed("wte", tokens, c.vocab_size, width), positions);
+        let mut x = m.dropout(m.add(m.embed("wte", tokens, c.vocab_size, width), positions));
         for layer in 0..c.n_layer {
             let m = m.scope(format!("h.{layer}"));
             let qkv = m.linear("attn.c_attn", m.layer_norm("ln_1", x, eps), 3 * width, true);
             let [q, k, v] = m.split_heads(qkv, heads);
             let scale = self.scale(layer);
             let mixed = m.cached_attention([q, k, v], layer, scale);
-            x = m.add(x, m.linear("attn.c_proj", mixed, width, true));
+            x = m.add(x, m.dropout(m.linear("attn.c_proj", mixed, width, true)));
             let hidden = m.linear("mlp.c_fc", m.layer_norm("ln_2", x, eps), inner, true);
-            x = m.add(x, m.linear("mlp.c_proj", m.gelu(hidden, self.tanh_gelu), width, true));
+            let hidden = m.linear("mlp.c_proj", m.gelu(hidden, self.tanh_gelu), width, true);
+            x = m.add(x, m.dropout(hidden));
         }
         let x = m.layer_norm("ln_f", m.asked_tokens(x), eps);
         let head = if c.tie_word_embeddings && !m.has_weight("lm_head.weight") {

@@ -163,13 +163,15 @@ impl Model for Llama {
             rope: Some(&self.frequencies),
             bias: c.attention_bias,
         };
-        let mut x = m.embed("model.embed_tokens", tokens, c.vocab_size, width);
+        let mut x = m.dropout(m.embed("model.embed_tokens", tokens, c.vocab_size, width));
         for layer in 0..c.num_hidden_layers {
             let m = m.scope(format!("model.layers.{layer}"));
             let normed = m.rms_norm("input_layernorm", x, eps);
-            x = m.add(x, m.self_attention("self_attn", normed, layer, &attention));
+            let mixed = m.self_attention("self_attn", normed, layer, &attention);
+            x = m.add(x, m.dropout(mixed));
             let normed = m.rms_norm("post_attention_layernorm", x, eps);
-            x = m.add(x, m.swiglu("mlp", normed, c.intermediate_size, c.mlp_bias));
+            let hidden = m.swiglu("mlp", normed, c.intermediate_size, c.mlp_bias);
+            x = m.add(x, m.dropout(hidden));
         }
         let x = m.rms_norm("model.norm", m.asked_tokens(x), eps);
         let head = if c.tie_word_embeddings { "model.embed_tokens" } else { "lm_head" };

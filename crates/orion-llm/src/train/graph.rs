@@ -5,7 +5,7 @@ use orion_compiler::grad::{Saving, grad_saving};
 use orion_compiler::pass::{self, FUSE_LOSS, Options};
 use orion_compiler::{Builder, DType, Program, TensorType, ValueId, Verified, verify};
 
-use crate::block::{Logits, ModelBuilder, Pass, Weights};
+use crate::block::{Dropout, Logits, ModelBuilder, Pass, Weights};
 use orion_runtime::CompileError;
 use orion_runtime::weights::WeightSet;
 
@@ -13,19 +13,38 @@ use super::Parameter;
 use crate::data::IGNORED;
 use crate::model::Model;
 
+/// The input that decides what is dropped.
+const SEED: &str = "seed";
+
 /// A model's loss and gradients on batches of one shape.
 ///
-/// Inputs: `tokens i32[batch, length]`, `labels i32[batch · length]` (the token that follows, or [`IGNORED`]), then every
-/// parameter by name. Outputs: `loss f32[]`, the mean over the labels that count, then `grad.<name>` for every parameter.
+/// Inputs: `tokens i32[batch, length]`, `labels i32[batch · length]` (the token that follows, or [`IGNORED`]), with
+/// dropout `seed i32[]`, then every parameter by name. Outputs: `loss f32[]`, the mean over the labels that count, then `grad.<name>` for every parameter.
 pub struct TrainingProgram {
     /// The program.
     pub program: Verified<Program>,
-    /// The same without gradients: for evaluation.
+    /// The same without gradients and dropout: for evaluation.
     pub loss: Verified<Program>,
     /// Token ids are below it.
     pub vocabulary: usize,
     /// Names and shapes of the parameters, in the order of the program's inputs and gradients.
     pub parameters: Vec<(String, TensorType)>,
+}
+
+/// What a training program does besides the model's definition.
+#[derive(Clone, Copy)]
+pub struct ProgramOptions {
+    /// How forward results wait for the backward pass.
+    pub saving: Saving,
+    /// The part of activations that is dropped: of the embedding and of what each layer adds.
+    pub dropout: f64,
+}
+
+impl Default for ProgramOptions {
+    /// Everything in f32, cheap forward results computed again, no dropout.
+    fn default() -> Self {
+        Self { saving: Saving { recompute: Some(Saving::is_cheap), dtype: None }, dropout: 0.0 }
+    }
 }
 
 /// Why there is no training program.
@@ -45,7 +64,7 @@ pub enum GraphError {
 
 impl TrainingProgram {
     /// Derives the program of `model` for batches of `batch` sequences of `length` tokens. Its weights are trained in
-    /// f32; cheap forward results are computed again in the backward pass.
+    /// f32.
     ///
     /// # Errors
     /// When a parameter that the model reads is missing or has another shape.
@@ -54,36 +73,31 @@ impl TrainingProgram {
         weights: Weights<'_>,
         batch: usize,
         length: usize,
+        options: &ProgramOptions,
     ) -> Result<Self, GraphError> {
-        let saving = Saving { recompute: Some(Saving::is_cheap), dtype: None };
-        Self::with_saving(model, weights, batch, length, saving)
-    }
-
-    /// As [`new`](Self::new), with forward results saved for the backward pass as `saving` says.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new).
-    pub fn with_saving(
-        model: &dyn Model,
-        weights: Weights<'_>,
-        batch: usize,
-        length: usize,
-        saving: Saving,
-    ) -> Result<Self, GraphError> {
-        let forward = verify(loss(model, weights, batch, length)?)?;
-        let fused = pass::run(forward, &[FUSE_LOSS], Options::default())?;
+        let forward = |dropout: f64| -> Result<_, GraphError> {
+            let program = verify(loss(model, weights, (batch, length), dropout)?)?;
+            Ok(pass::run(program, &[FUSE_LOSS], Options::default())?)
+        };
+        let fused = forward(options.dropout)?;
         let roots: Vec<ValueId> = fused.weights().iter().map(|weight| weight.value).collect();
         let parameters = (fused.weights().iter())
             .map(|weight| (weight.name.clone(), fused.type_of(weight.value).clone()))
             .collect();
-        let program =
-            verify(grad_saving(&fused, "loss", &roots, &saving)?.with_weights_as_inputs())?;
-        let loss = verify(fused.into_inner().with_weights_as_inputs())?;
+        let gradients = grad_saving(&fused, "loss", &roots, &options.saving)?;
+        let program = verify(gradients.with_weights_as_inputs())?;
+        let plain = if options.dropout > 0.0 { forward(0.0)? } else { fused };
+        let loss = verify(plain.into_inner().with_weights_as_inputs())?;
         Ok(Self { program, loss, vocabulary: model.dimensions().vocabulary, parameters })
     }
 }
 
 impl TrainingProgram {
+    /// Whether the program takes a seed, of what it drops.
+    pub fn has_dropout(&self) -> bool {
+        self.program.inputs().iter().any(|input| input.name == SEED)
+    }
+
     /// The parameters with these values, before their first step.
     pub fn parameters_with(
         &self,
@@ -111,8 +125,8 @@ impl TrainingProgram {
 fn loss(
     model: &dyn Model,
     weights: Weights<'_>,
-    batch: usize,
-    length: usize,
+    (batch, length): (usize, usize),
+    dropout: f64,
 ) -> Result<Program, orion_compiler::BuildError> {
     let b = Builder::new(format!("train_{batch}x{length}"));
     let tokens = b.input("tokens", TensorType::new(DType::I32, [batch, length]));
@@ -127,7 +141,13 @@ fn loss(
         Weights::Stored(_) => Weights::Stored(&in_f32),
         Weights::New => Weights::New,
     };
-    let logits = model.build(&ModelBuilder::new(&b, weights, pass, position), tokens);
+    let builder = ModelBuilder::new(&b, weights, pass, position);
+    let logits = if dropout > 0.0 {
+        let dropout = Dropout::new(dropout, b.input(SEED, TensorType::scalar(DType::I32)));
+        model.build(&builder.with_dropout(&dropout), tokens)
+    } else {
+        model.build(&builder, tokens)
+    };
     let classes = b.type_of(logits).dim(-1);
     let rows = b.reshape(logits, &[batch * length, classes]);
     b.output("loss", b.cross_entropy(rows, labels, i64::from(IGNORED)));

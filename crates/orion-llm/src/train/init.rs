@@ -41,6 +41,7 @@ fn is_bias(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ProgramOptions;
     use super::*;
     use crate::block::Weights;
     use crate::model::ARCHITECTURES;
@@ -49,7 +50,9 @@ mod tests {
     fn parameters_have_the_deviations_of_gpt2() {
         for architecture in ARCHITECTURES {
             let model = (architecture.configure)(&(architecture.tiny)()).unwrap();
-            let training = TrainingProgram::new(&*model, Weights::New, 1, 8).unwrap();
+            let training =
+                TrainingProgram::new(&*model, Weights::New, 1, 8, &ProgramOptions::default())
+                    .unwrap();
             let make = |seed| new_parameters(&training, architecture, 2, seed);
             let parameters = make(7);
             assert_eq!(parameters, make(7));

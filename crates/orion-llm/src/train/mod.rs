@@ -15,7 +15,7 @@ mod settings;
 pub mod trainer;
 
 pub use checkpoints::{Checkpoints, ResumeError, RunState, Saved};
-pub use graph::TrainingProgram;
+pub use graph::{ProgramOptions, TrainingProgram};
 pub use init::new_parameters;
 pub use model_folder::{ModelFolder, WriteError};
 pub use preset::{PRESETS, Preset, preset};

@@ -122,7 +122,9 @@ fn object(value: Json) -> Map<String, Json> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{ProgramOptions, TrainingProgram};
     use super::*;
+    use crate::block::Weights;
     use crate::model::architecture;
 
     /// Sizes of the published models: llama2.c's table, GPT-2's paper.
@@ -135,7 +137,7 @@ mod tests {
             let model_type = config["model_type"].as_str().unwrap();
             let model = (architecture(model_type).unwrap().configure)(&config).unwrap();
             let training =
-                super::super::TrainingProgram::new(&*model, crate::block::Weights::New, 1, 8);
+                TrainingProgram::new(&*model, Weights::New, 1, 8, &ProgramOptions::default());
             let parameters: usize =
                 training.unwrap().parameters.iter().map(|(_, ty)| ty.elements()).sum();
             assert!((parameters as f64 / expected - 1.0).abs() < 0.005, "{name}: {parameters}");

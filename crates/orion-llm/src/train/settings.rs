@@ -8,7 +8,7 @@ use orion_compiler::DType;
 use orion_compiler::grad::Saving;
 use serde::{Deserialize, Serialize};
 
-use super::OptimizerOptions;
+use super::{OptimizerOptions, ProgramOptions};
 
 /// How numbers are kept between parameters and gradients; those themselves are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,12 +19,14 @@ pub enum Precision {
     F32,
     /// Products of bf16, summed in f32; forward results wait for the backward pass in bf16.
     Bf16,
+    /// Products of f16, each block of a matrix scaled into its range; the rest as for bf16.
+    F16,
 }
 
 impl Precision {
     /// How forward results wait for the backward pass. Cheap ones are computed again.
     pub fn saving(self) -> Saving {
-        let dtype = (self == Self::Bf16).then_some(DType::BF16);
+        let dtype = (self != Self::F32).then_some(DType::BF16);
         Saving { recompute: Some(Saving::is_cheap), dtype }
     }
 }
@@ -36,7 +38,8 @@ impl FromStr for Precision {
         match text {
             "f32" => Ok(Self::F32),
             "bf16" => Ok(Self::Bf16),
-            _ => Err(format!("training runs in f32 or bf16, not {text:?}")),
+            "f16" => Ok(Self::F16),
+            _ => Err(format!("training runs in f32, bf16 or f16, not {text:?}")),
         }
     }
 }
@@ -46,6 +49,7 @@ impl fmt::Display for Precision {
         f.write_str(match self {
             Self::F32 => "f32",
             Self::Bf16 => "bf16",
+            Self::F16 => "f16",
         })
     }
 }
@@ -68,9 +72,12 @@ pub struct Settings {
     /// How numbers are kept.
     #[serde(default)]
     pub precision: Precision,
+    /// The part of activations that is dropped.
+    #[serde(default)]
+    pub dropout: f64,
     /// What the optimiser does.
     pub optimizer: OptimizerOptions,
-    /// Decides the initial parameters and the order of the data.
+    /// Decides the initial parameters, the order of the data and what is dropped.
     pub seed: u64,
     /// The part of the data that is kept for validation, from its end.
     pub validation_fraction: f64,
@@ -81,6 +88,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// What the training program does besides the model's definition.
+    pub fn program_options(&self) -> ProgramOptions {
+        ProgramOptions { saving: self.precision.saving(), dropout: self.dropout }
+    }
+
     /// Tokens of a step.
     pub fn tokens_per_step(&self) -> usize {
         self.batch * self.sequence * self.accumulation

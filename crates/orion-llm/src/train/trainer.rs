@@ -14,6 +14,8 @@ use orion_runtime::{
     Backend, CompileError, ProgramId, RunError, Session, TensorView, TensorViewMut,
 };
 
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use super::graph::TrainingProgram;
@@ -129,6 +131,8 @@ pub struct Trainer {
     gradients: Vec<FloatBuffer>,
     /// Of a batch that is added to others.
     partial: Vec<FloatBuffer>,
+    /// Of what is dropped, where the program drops something.
+    seed: Option<u64>,
     step: u64,
     /// A loss above it means that training has diverged.
     loss_limit: f32,
@@ -158,6 +162,7 @@ impl Trainer {
         let gradients = parameters.iter().map(|p| FloatBuffer::zeroed(p.values.len())).collect();
         let (session, pool) = (executable.session(), Pool::new(threads, Isa::detect()));
         let partial = Vec::new();
+        let seed = training.has_dropout().then_some(0);
         let loss_limit = RUINOUS * (training.vocabulary as f32).ln().max(1.0);
         Ok(Self {
             parameters,
@@ -168,9 +173,17 @@ impl Trainer {
             loss_of,
             gradients,
             partial,
+            seed,
             step,
             loss_limit,
         })
+    }
+
+    /// The same with another seed of what is dropped.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = self.seed.map(|_| seed);
+        self
     }
 
     /// The parameters as they are now.
@@ -214,7 +227,7 @@ impl Trainer {
     /// # Errors
     /// When the device refuses.
     pub fn loss(&mut self, batch: &Batch) -> Result<f32, TrainError> {
-        Ok(run(&mut *self.session, self.loss_of, &self.parameters, batch, &mut [])?)
+        Ok(run(&mut *self.session, self.loss_of, &self.parameters, batch, None, &mut [])?)
     }
 
     /// One step on the gradient of the mean over all labels of `batches` that count.
@@ -234,7 +247,14 @@ impl Trainer {
             }
             let out = if index > 0 { &mut self.partial } else { &mut self.gradients };
             let session = &mut *self.session;
-            let part = run(session, self.gradients_of, &self.parameters, batch, out)?;
+            // Another one for every batch of every step, the same after a resume.
+            let seed = self.seed.map(|seed| {
+                let of_batch = (self.step << 16) + index as u64;
+                Xoshiro256PlusPlus::seed_from_u64(seed ^ of_batch.rotate_left(32))
+                    .next_u32()
+                    .cast_signed()
+            });
+            let part = run(session, self.gradients_of, &self.parameters, batch, seed, out)?;
             loss += f64::from(part) * weight;
             if index > 0 {
                 for (sum, part) in self.gradients.iter_mut().zip(&self.partial) {
@@ -277,9 +297,12 @@ fn run(
     program: ProgramId,
     parameters: &[Parameter],
     batch: &Batch,
+    seed: Option<i32>,
     gradients: &mut [FloatBuffer],
 ) -> Result<f32, RunError> {
     let mut inputs = vec![TensorView::I32(&batch.tokens), TensorView::I32(&batch.labels)];
+    let seed = seed.as_ref().map(std::slice::from_ref);
+    inputs.extend(seed.map(TensorView::I32));
     inputs.extend(parameters.iter().map(|parameter| TensorView::F32(&parameter.values)));
     let mut loss = [0.0];
     let mut outputs = vec![TensorViewMut::F32(&mut loss)];

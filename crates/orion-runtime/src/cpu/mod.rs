@@ -46,6 +46,9 @@ pub enum MatmulPrecision {
     /// Both matrices are rounded to bf16 and their product is summed in f32: twice as fast where the CPU multiplies
     /// bf16, as PyTorch's `set_float32_matmul_precision("medium")`.
     Bf16,
+    /// Both matrices are rounded to f16, block by block scaled into its range: more precise than bf16, and nearly twice as
+    /// fast as f32 where the CPU computes in f16.
+    F16,
 }
 
 impl std::fmt::Debug for Cpu {

@@ -9,7 +9,9 @@ use orion_kernels::memory::peak_resident_bytes;
 use orion_llm::Checkpoint;
 use orion_llm::block::Weights;
 use orion_llm::data::Batch;
-use orion_llm::train::{OptimizerOptions, Precision, Schedule, Trainer, TrainingProgram};
+use orion_llm::train::{
+    OptimizerOptions, Precision, ProgramOptions, Schedule, Trainer, TrainingProgram,
+};
 use serde_json::json;
 
 use super::model::{ModelOptions, training_cpu};
@@ -128,7 +130,7 @@ struct Training {
     #[arg(long, default_value_t = 256, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=65536))]
     length: u32,
     /// Precision of matrix products; parameters and their moments are f32
-    #[arg(long, default_value_t = Precision::F32, value_name = "f32|bf16")]
+    #[arg(long, default_value_t = Precision::F32, value_name = "f32|bf16|f16")]
     dtype: Precision,
     /// Steps that are timed, after one that is not; the median is reported
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -147,9 +149,8 @@ impl Training {
         let vocabulary = checkpoint.model.dimensions().vocabulary.max(1);
         let types = |name: &str| checkpoint.weights.type_of(name).cloned();
         let weights = Weights::Stored(&types);
-        let saving = self.dtype.saving();
-        let training =
-            TrainingProgram::with_saving(&*checkpoint.model, weights, batch, length, saving)?;
+        let options = ProgramOptions { saving: self.dtype.saving(), dropout: 0.0 };
+        let training = TrainingProgram::new(&*checkpoint.model, weights, batch, length, &options)?;
         let parameters = training.parameters_of(&checkpoint.weights)?;
         let weights = Arc::clone(&checkpoint.weights);
         let options = OptimizerOptions::new(Schedule::constant(1e-5));

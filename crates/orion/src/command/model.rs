@@ -90,6 +90,7 @@ pub(crate) fn training_cpu(threads: usize, precision: Precision) -> Cpu {
     Cpu::new(threads).with_matmul_precision(match precision {
         Precision::F32 => MatmulPrecision::F32,
         Precision::Bf16 => MatmulPrecision::Bf16,
+        Precision::F16 => MatmulPrecision::F16,
     })
 }
 

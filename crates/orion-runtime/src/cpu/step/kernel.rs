@@ -35,6 +35,7 @@ impl<'a> Operands<'a, '_> {
         match self.precision {
             MatmulPrecision::F32 => matrix,
             MatmulPrecision::Bf16 => matrix.in_bf16(),
+            MatmulPrecision::F16 => matrix.in_f16(),
         }
     }
 

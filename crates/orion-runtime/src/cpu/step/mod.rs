@@ -7,6 +7,7 @@ mod binary;
 mod cache;
 mod copy;
 mod dense;
+mod dropout;
 mod embedding;
 mod gradient;
 mod interpret;
@@ -82,6 +83,7 @@ const STEPS: &[ClaimFn] = &[
     binary::claim,
     copy::claim,
     dense::claim,
+    dropout::claim,
     gradient::claim,
     loss::claim,
     packed::claim,
@@ -108,6 +110,7 @@ pub(super) fn has_kernel(op: &Op, inputs: &[TensorType]) -> bool {
         Op::Matmul(_) => f32_at(0) && inputs.iter().all(|ty| ty.rank() == 2),
         Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => binary::form(inputs).is_some(),
         Op::Attention(_)
+        | Op::Dropout(_)
         | Op::Gelu(_)
         | Op::LayerNorm(_)
         | Op::Linear(_)

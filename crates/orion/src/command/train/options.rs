@@ -71,6 +71,9 @@ pub(crate) struct Train {
     /// Decoupled decay of the matrices
     #[arg(long, value_name = "RATE", visible_alias = "weight_decay", value_parser = rate)]
     pub(super) weight_decay: Option<f64>,
+    /// Part of the activations that is dropped at random, against learning a small text by heart [default: 0]
+    #[arg(long, value_name = "PART", value_parser = fraction)]
+    pub(super) dropout: Option<f64>,
     /// Norm that gradients are clipped to; 0 leaves them
     #[arg(long, value_name = "NORM", value_parser = rate)]
     pub(super) clip: Option<f64>,
@@ -103,8 +106,8 @@ pub(crate) struct Train {
     #[arg(long, value_name = "FILE")]
     pub(super) csv: Option<PathBuf>,
 
-    /// Precision: f32, or bf16 for products and saved results; parameters and their moments are f32
-    #[arg(long, value_name = "f32|bf16")]
+    /// Precision of products: f32, bf16 or f16. Parameters, gradients and moments are f32 [default: f32]
+    #[arg(long, value_name = "f32|bf16|f16")]
     pub(super) dtype: Option<Precision>,
     /// Threads; 0 takes all cores
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]

@@ -228,6 +228,7 @@ impl Plan<'_> {
             sequence,
             accumulation,
             precision: options.dtype.unwrap_or_default(),
+            dropout: options.dropout.unwrap_or(0.0),
             optimizer,
             seed: options.seed.unwrap_or(42),
             validation_fraction: validation,
@@ -256,10 +257,10 @@ impl Plan<'_> {
         }
         let tokenizer = saved.checkpoint.tokenizer().ok();
         let types = |name: &str| saved.checkpoint.weights.type_of(name).cloned();
-        let Settings { batch, sequence, precision, .. } = state.settings;
+        let Settings { batch, sequence, .. } = state.settings;
         let (model, weights) = (&*saved.checkpoint.model, Weights::Stored(&types));
-        let saving = precision.saving();
-        let training = TrainingProgram::with_saving(model, weights, batch, sequence, saving)?;
+        let options = state.settings.program_options();
+        let training = TrainingProgram::new(model, weights, batch, sequence, &options)?;
         self.expect(&training, &state.settings, &saved.folder)?;
         let parameters = saved.parameters(&training)?;
         let step = state.step;
@@ -315,6 +316,7 @@ impl Plan<'_> {
         if let Some(decay) = options.weight_decay {
             settings.optimizer.weight_decay = decay as f32;
         }
+        settings.dropout = options.dropout.unwrap_or(settings.dropout);
         settings.checkpoint_every = options.checkpoint_every.unwrap_or(settings.checkpoint_every);
         settings.evaluate_every = options.evaluate_every.unwrap_or(settings.evaluate_every);
         Ok(())
@@ -341,8 +343,9 @@ impl Plan<'_> {
         let name = config.get("model_type").and_then(Json::as_str).unwrap_or("(none given)");
         let model = architecture(name).and_then(|found| (found.configure)(&config));
         let model = model.map_err(Failure::failed)?;
-        let wanted =
-            TrainingProgram::new(&*model, Weights::New, settings.batch, settings.sequence)?;
+        let Settings { batch, sequence, .. } = *settings;
+        let options = settings.program_options();
+        let wanted = TrainingProgram::new(&*model, Weights::New, batch, sequence, &options)?;
         if wanted.parameters == training.parameters {
             return Ok(());
         }
@@ -368,6 +371,7 @@ impl Plan<'_> {
         let threads = cpu.threads();
         let trainer =
             Trainer::new(training, parameters, state.step, weights, &cpu, threads, options)?;
+        let trainer = trainer.with_seed(state.settings.seed);
         trainer.check_parameters()?;
         self.checkpoints.clean();
         // From here on the run's folder has a tokenizer of its own: others can go away, as old checkpoints do.
@@ -380,14 +384,14 @@ impl Plan<'_> {
 }
 
 fn training_program(origin: &Origin, settings: &Settings) -> Result<TrainingProgram, Failure> {
-    let Settings { batch, sequence, precision, .. } = *settings;
-    let (model, saving) = (&*origin.folder.model, precision.saving());
+    let Settings { batch, sequence, .. } = *settings;
+    let (model, options) = (&*origin.folder.model, settings.program_options());
     let types = |name: &str| origin.weights.as_ref()?.type_of(name).cloned();
     let weights = match origin.weights {
         None => Weights::New,
         Some(_) => Weights::Stored(&types),
     };
-    Ok(TrainingProgram::with_saving(model, weights, batch, sequence, saving)?)
+    Ok(TrainingProgram::new(model, weights, batch, sequence, &options)?)
 }
 
 fn other_config(option: &str, known: &str) -> Failure {
