@@ -11,7 +11,8 @@ use orion_llm::Checkpoint;
 use orion_llm::block::Weights;
 use orion_llm::data::Batch;
 use orion_llm::train::{
-    Decay, OptimizerOptions, Precision, ProgramOptions, Schedule, Trainer, TrainingProgram,
+    Decay, LossScale, LossScaling, OptimizerOptions, Precision, ProgramOptions, Schedule,
+    TrainError, Trainer, TrainingProgram,
 };
 use orion_runtime::cpu::{Cpu, MatmulPrecision};
 
@@ -45,11 +46,16 @@ fn batch(tokens: &[i32], step: usize) -> Batch {
     Batch { tokens: rows(0), labels: rows(1), counted: ROWS * LENGTH }
 }
 
-fn curve(model: &str, precision: Precision) -> Vec<f32> {
+/// The model of a folder, ready to be trained.
+fn trainer(model: &str, precision: Precision, scaling: LossScaling) -> Trainer {
     let checkpoint = Checkpoint::open(&folder().join(model), Some(DType::F32)).unwrap();
     let types = |name: &str| checkpoint.weights.type_of(name).cloned();
     let (built, weights) = (&*checkpoint.model, Weights::Stored(&types));
-    let options = ProgramOptions { saving: precision.saving(), ..ProgramOptions::default() };
+    let options = ProgramOptions {
+        saving: precision.saving(false),
+        loss_scale: scaling != LossScaling::Off,
+        ..ProgramOptions::default()
+    };
     let training = TrainingProgram::new(built, weights, ROWS, LENGTH, &options).unwrap();
     let parameters = training.parameters_of(&checkpoint.weights).unwrap();
     let schedule =
@@ -60,7 +66,12 @@ fn curve(model: &str, precision: Precision) -> Vec<f32> {
         Precision::F16 => MatmulPrecision::F16,
     });
     let (options, weights) = (OptimizerOptions::new(schedule), Arc::clone(&checkpoint.weights));
-    let mut trainer = Trainer::new(&training, parameters, 0, weights, &cpu, 2, options).unwrap();
+    let trainer = Trainer::new(&training, parameters, 0, weights, &cpu, 2, options).unwrap();
+    trainer.with_loss_scale(LossScale::new(scaling))
+}
+
+fn curve(model: &str, precision: Precision) -> Vec<f32> {
+    let mut trainer = trainer(model, precision, LossScaling::Off);
     let tokens = stream();
     (0..STEPS).map(|step| trainer.step(&[batch(&tokens, step)]).unwrap().loss).collect()
 }
@@ -85,4 +96,33 @@ fn two_hundred_losses_are_those_of_pytorch() {
             assert!(off <= 2e-2, "{model}: {off} off in {precision}");
         }
     }
+}
+
+#[test]
+fn a_scaled_loss_leads_to_the_same_parameters() {
+    let tokens = stream();
+    let run = |trainer: &mut Trainer| {
+        for step in 0..5 {
+            trainer.step(&[batch(&tokens, step)]).unwrap();
+        }
+    };
+    let mut plain = trainer("gpt2", Precision::F32, LossScaling::Off);
+    run(&mut plain);
+    // Powers of two change no bit of a sum or a product.
+    let mut scaled = trainer("gpt2", Precision::F32, LossScaling::Dynamic);
+    run(&mut scaled);
+    assert!(scaled.parameters() == plain.parameters());
+
+    let far = LossScaling::Fixed(2_f32.powi(127));
+    let mut fixed = trainer("gpt2", Precision::F32, far);
+    let refused = fixed.step(&[batch(&tokens, 0)]);
+    assert!(matches!(refused, Err(TrainError::Diverged { .. })), "an overflow");
+    // As a dynamic scale would be that has grown too far.
+    let text = serde_json::to_string(&LossScale::new(far)).unwrap().replace("false", "true");
+    let mut shrinking = trainer("gpt2", Precision::F32, LossScaling::Dynamic)
+        .with_loss_scale(serde_json::from_str(&text).unwrap());
+    run(&mut shrinking);
+    let found = shrinking.loss_scale().unwrap().value();
+    assert!(found < 2_f32.powi(127) && found > 2_f32.powi(40), "{found:e}");
+    assert!(shrinking.parameters() == plain.parameters());
 }

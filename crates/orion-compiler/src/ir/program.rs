@@ -183,6 +183,13 @@ impl Program {
         self
     }
 
+    /// The same program without the output of this name, and without what only that needed.
+    pub fn without_output(mut self, name: &str) -> Self {
+        self.outputs.retain(|output| output.name != name);
+        self.drop_dead_nodes();
+        self
+    }
+
     pub(crate) fn add_value(&mut self, ty: TensorType, definition: Definition) -> ValueId {
         let id = ValueId(u32::try_from(self.values.len()).unwrap_or(u32::MAX));
         self.values.push(ValueEntry { ty, name: None, definition });

@@ -9,7 +9,7 @@ use orion_runtime::weights::{LoadError, read_f32, safetensors, write_atomically}
 use serde::{Deserialize, Serialize};
 
 use super::model_folder::{ModelFolder, Tensor, WriteError, sync_folder, write_tensors};
-use super::{Parameter, Settings, TrainingProgram};
+use super::{LossScale, Parameter, Settings, TrainingProgram};
 use crate::checkpoint::{Checkpoint, OpenError};
 use crate::data::BatchState;
 
@@ -34,6 +34,9 @@ pub struct RunState {
     pub smoothed_loss: Option<f64>,
     /// The lowest validation loss, and after which step it was found.
     pub best: Option<(u64, f64)>,
+    /// What the loss is multiplied with, if it is scaled.
+    #[serde(default)]
+    pub loss_scale: Option<LossScale>,
     /// Where the next batch starts.
     pub data: BatchState,
     /// What the run was started with.
@@ -51,6 +54,7 @@ impl RunState {
             seconds: 0.0,
             smoothed_loss: None,
             best: None,
+            loss_scale: LossScale::new(settings.loss_scaling),
             data,
             settings,
         }

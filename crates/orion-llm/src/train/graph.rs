@@ -15,11 +15,15 @@ use crate::model::Model;
 
 /// The input that decides what is dropped.
 const SEED: &str = "seed";
+/// The input that the loss is multiplied with, and what that gives.
+const LOSS_SCALE: &str = "loss_scale";
+const SCALED_LOSS: &str = "scaled_loss";
 
 /// A model's loss and gradients on batches of one shape.
 ///
 /// Inputs: `tokens i32[batch, length]`, `labels i32[batch · length]` (the token that follows, or [`IGNORED`]), with
-/// dropout `seed i32[]`, then every parameter by name. Outputs: `loss f32[]`, the mean over the labels that count, then `grad.<name>` for every parameter.
+/// dropout `seed i32[]`, with a scaled loss `loss_scale f32[]`, then every parameter by name. Outputs: `loss f32[]`, the
+/// mean over the labels that count, then `grad.<name>` for every parameter, of the scaled loss if it is.
 pub struct TrainingProgram {
     /// The program.
     pub program: Verified<Program>,
@@ -38,12 +42,15 @@ pub struct ProgramOptions {
     pub saving: Saving,
     /// The part of activations that is dropped: of the embedding and of what each layer adds.
     pub dropout: f64,
+    /// Whether the loss is multiplied with an input before the backward pass.
+    pub loss_scale: bool,
 }
 
 impl Default for ProgramOptions {
     /// Everything in f32, cheap forward results computed again, no dropout.
     fn default() -> Self {
-        Self { saving: Saving { recompute: Some(Saving::is_cheap), dtype: None }, dropout: 0.0 }
+        let saving = Saving { recompute: Some(Saving::is_cheap), dtype: None };
+        Self { saving, dropout: 0.0, loss_scale: false }
     }
 }
 
@@ -75,18 +82,20 @@ impl TrainingProgram {
         length: usize,
         options: &ProgramOptions,
     ) -> Result<Self, GraphError> {
-        let forward = |dropout: f64| -> Result<_, GraphError> {
-            let program = verify(loss(model, weights, (batch, length), dropout)?)?;
+        let forward = |dropout: f64, scales: bool| -> Result<_, GraphError> {
+            let program = verify(loss(model, weights, (batch, length), dropout, scales)?)?;
             Ok(pass::run(program, &[FUSE_LOSS], Options::default())?)
         };
-        let fused = forward(options.dropout)?;
+        let fused = forward(options.dropout, options.loss_scale)?;
         let roots: Vec<ValueId> = fused.weights().iter().map(|weight| weight.value).collect();
         let parameters = (fused.weights().iter())
             .map(|weight| (weight.name.clone(), fused.type_of(weight.value).clone()))
             .collect();
-        let gradients = grad_saving(&fused, "loss", &roots, &options.saving)?;
-        let program = verify(gradients.with_weights_as_inputs())?;
-        let plain = if options.dropout > 0.0 { forward(0.0)? } else { fused };
+        let of = if options.loss_scale { SCALED_LOSS } else { "loss" };
+        let gradients = grad_saving(&fused, of, &roots, &options.saving)?;
+        let program = verify(gradients.without_output(SCALED_LOSS).with_weights_as_inputs())?;
+        let is_plain = options.dropout == 0.0 && !options.loss_scale;
+        let plain = if is_plain { fused } else { forward(0.0, false)? };
         let loss = verify(plain.into_inner().with_weights_as_inputs())?;
         Ok(Self { program, loss, vocabulary: model.dimensions().vocabulary, parameters })
     }
@@ -96,6 +105,11 @@ impl TrainingProgram {
     /// Whether the program takes a seed, of what it drops.
     pub fn has_dropout(&self) -> bool {
         self.program.inputs().iter().any(|input| input.name == SEED)
+    }
+
+    /// Whether the program takes a factor of the loss.
+    pub fn has_loss_scale(&self) -> bool {
+        self.program.inputs().iter().any(|input| input.name == LOSS_SCALE)
     }
 
     /// The parameters with these values, before their first step.
@@ -121,12 +135,13 @@ impl TrainingProgram {
     }
 }
 
-/// The forward program with output `loss`.
+/// The forward program with output `loss`, and if it `scales`, the scaled one.
 fn loss(
     model: &dyn Model,
     weights: Weights<'_>,
     (batch, length): (usize, usize),
     dropout: f64,
+    scales: bool,
 ) -> Result<Program, orion_compiler::BuildError> {
     let b = Builder::new(format!("train_{batch}x{length}"));
     let tokens = b.input("tokens", TensorType::new(DType::I32, [batch, length]));
@@ -150,6 +165,11 @@ fn loss(
     };
     let classes = b.type_of(logits).dim(-1);
     let rows = b.reshape(logits, &[batch * length, classes]);
-    b.output("loss", b.cross_entropy(rows, labels, i64::from(IGNORED)));
+    let loss = b.cross_entropy(rows, labels, i64::from(IGNORED));
+    b.output("loss", loss);
+    if scales {
+        let scale = b.input(LOSS_SCALE, TensorType::scalar(DType::F32));
+        b.output(SCALED_LOSS, b.mul(loss, scale));
+    }
     b.finish()
 }

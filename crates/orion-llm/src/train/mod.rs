@@ -7,6 +7,7 @@
 pub mod checkpoints;
 pub mod graph;
 mod init;
+mod loss_scale;
 pub mod model_folder;
 pub mod preset;
 pub mod run;
@@ -17,6 +18,7 @@ pub mod trainer;
 pub use checkpoints::{Checkpoints, ResumeError, RunState, Saved};
 pub use graph::{ProgramOptions, TrainingProgram};
 pub use init::new_parameters;
+pub use loss_scale::{LossScale, LossScaling};
 pub use model_folder::{ModelFolder, WriteError};
 pub use preset::{PRESETS, Preset, preset};
 pub use run::{Ending, Event, Run, RunError};

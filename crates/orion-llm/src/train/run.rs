@@ -185,6 +185,7 @@ impl Run {
         state.tokens += tokens as u64;
         state.seconds += seconds;
         state.data = self.batches.state();
+        state.loss_scale = self.trainer.loss_scale();
         let smoothed = |past: f64| SMOOTHING * past + (1.0 - SMOOTHING) * loss;
         state.smoothed_loss = Some(state.smoothed_loss.map_or(loss, smoothed));
         let tokens_per_second = tokens as f64 / seconds.max(1e-9);

@@ -8,7 +8,7 @@ use orion_compiler::DType;
 use orion_compiler::grad::Saving;
 use serde::{Deserialize, Serialize};
 
-use super::{OptimizerOptions, ProgramOptions};
+use super::{LossScaling, OptimizerOptions, ProgramOptions};
 
 /// How numbers are kept between parameters and gradients; those themselves are f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,10 +24,11 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// How forward results wait for the backward pass. Cheap ones are computed again.
-    pub fn saving(self) -> Saving {
+    /// How forward results wait for the backward pass. Cheap ones are computed again, on demand nearly all.
+    pub fn saving(self, recompute: bool) -> Saving {
         let dtype = (self != Self::F32).then_some(DType::BF16);
-        Saving { recompute: Some(Saving::is_cheap), dtype }
+        let again = if recompute { Saving::is_no_sum } else { Saving::is_cheap };
+        Saving { recompute: Some(again), dtype }
     }
 }
 
@@ -75,6 +76,12 @@ pub struct Settings {
     /// The part of activations that is dropped.
     #[serde(default)]
     pub dropout: f64,
+    /// Whether nearly all forward results are computed again in the backward pass.
+    #[serde(default)]
+    pub recompute: bool,
+    /// How the loss is scaled.
+    #[serde(default)]
+    pub loss_scaling: LossScaling,
     /// What the optimiser does.
     pub optimizer: OptimizerOptions,
     /// Decides the initial parameters, the order of the data and what is dropped.
@@ -90,7 +97,11 @@ pub struct Settings {
 impl Settings {
     /// What the training program does besides the model's definition.
     pub fn program_options(&self) -> ProgramOptions {
-        ProgramOptions { saving: self.precision.saving(), dropout: self.dropout }
+        ProgramOptions {
+            saving: self.precision.saving(self.recompute),
+            dropout: self.dropout,
+            loss_scale: self.loss_scaling != LossScaling::Off,
+        }
     }
 
     /// Tokens of a step.

@@ -19,6 +19,7 @@ use rand_xoshiro::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use super::graph::TrainingProgram;
+use super::loss_scale::LossScale;
 use super::schedule::Schedule;
 use crate::data::Batch;
 
@@ -133,6 +134,8 @@ pub struct Trainer {
     partial: Vec<FloatBuffer>,
     /// Of what is dropped, where the program drops something.
     seed: Option<u64>,
+    /// What the loss is multiplied with, where the program does that.
+    loss_scale: Option<LossScale>,
     step: u64,
     /// A loss above it means that training has diverged.
     loss_limit: f32,
@@ -163,6 +166,7 @@ impl Trainer {
         let (session, pool) = (executable.session(), Pool::new(threads, Isa::detect()));
         let partial = Vec::new();
         let seed = training.has_dropout().then_some(0);
+        let loss_scale = training.has_loss_scale().then(LossScale::default);
         let loss_limit = RUINOUS * (training.vocabulary as f32).ln().max(1.0);
         Ok(Self {
             parameters,
@@ -174,6 +178,7 @@ impl Trainer {
             gradients,
             partial,
             seed,
+            loss_scale,
             step,
             loss_limit,
         })
@@ -184,6 +189,18 @@ impl Trainer {
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.seed = self.seed.map(|_| seed);
         self
+    }
+
+    /// The same with another scale of the loss, for a program that has one.
+    #[must_use]
+    pub fn with_loss_scale(mut self, scale: Option<LossScale>) -> Self {
+        self.loss_scale = self.loss_scale.map(|first| scale.unwrap_or(first));
+        self
+    }
+
+    /// What the loss is multiplied with, if it is.
+    pub fn loss_scale(&self) -> Option<LossScale> {
+        self.loss_scale
     }
 
     /// The parameters as they are now.
@@ -227,10 +244,11 @@ impl Trainer {
     /// # Errors
     /// When the device refuses.
     pub fn loss(&mut self, batch: &Batch) -> Result<f32, TrainError> {
-        Ok(run(&mut *self.session, self.loss_of, &self.parameters, batch, None, &mut [])?)
+        Ok(run(&mut *self.session, self.loss_of, &self.parameters, batch, &[], &mut [])?)
     }
 
-    /// One step on the gradient of the mean over all labels of `batches` that count.
+    /// One step on the gradient of the mean over all labels of `batches` that count. Where a scaled loss makes a gradient
+    /// overflow, it is computed again with a smaller scale.
     ///
     /// # Errors
     /// When the device refuses, or the loss or a gradient is not finite; nothing has changed then.
@@ -238,38 +256,21 @@ impl Trainer {
         let total: usize = batches.iter().map(|batch| batch.counted).sum();
         // The first batch's gradients stay as they are, the others' are weighed against it.
         let unit = batches.first().map_or(1, |batch| batch.counted.max(1)) as f64;
-        let mut loss = 0.0;
-        for (index, batch) in batches.iter().enumerate() {
-            let weight = batch.counted as f64 / unit;
-            if index > 0 && self.partial.is_empty() {
-                self.partial =
-                    self.gradients.iter().map(|g| FloatBuffer::zeroed(g.len())).collect();
-            }
-            let out = if index > 0 { &mut self.partial } else { &mut self.gradients };
-            let session = &mut *self.session;
-            // Another one for every batch of every step, the same after a resume.
-            let seed = self.seed.map(|seed| {
-                let of_batch = (self.step << 16) + index as u64;
-                Xoshiro256PlusPlus::seed_from_u64(seed ^ of_batch.rotate_left(32))
-                    .next_u32()
-                    .cast_signed()
-            });
-            let part = run(session, self.gradients_of, &self.parameters, batch, seed, out)?;
-            loss += f64::from(part) * weight;
-            if index > 0 {
-                for (sum, part) in self.gradients.iter_mut().zip(&self.partial) {
-                    add_scaled(&self.pool, sum, part, weight as f32);
-                }
-            }
-        }
-        let share = unit / total.max(1) as f64;
-        let loss = (loss * share) as f32;
-        let squares: f64 = self.gradients.iter().map(|g| sum_of_squares(&self.pool, g)).sum();
-        let gradient_norm = squares.sqrt() * share;
         let step = self.step + 1;
-        if !(loss <= self.loss_limit && gradient_norm.is_finite()) {
-            return Err(TrainError::Diverged { step, loss, gradient_norm });
-        }
+        let (loss, gradient_norm, share) = loop {
+            let scale = self.loss_scale.map_or(1.0, |scale| f64::from(scale.value()));
+            let loss = self.add_gradients(batches, unit)? / total.max(1) as f64;
+            let squares: f64 = self.gradients.iter().map(|g| sum_of_squares(&self.pool, g)).sum();
+            let share = unit / total.max(1) as f64 / scale;
+            let (loss, gradient_norm) = (loss as f32, squares.sqrt() * share);
+            let is_sound = loss <= self.loss_limit;
+            if is_sound && gradient_norm.is_finite() {
+                break (loss, gradient_norm, share);
+            }
+            if !(is_sound && self.loss_scale.as_mut().is_some_and(LossScale::shrink)) {
+                return Err(TrainError::Diverged { step, loss, gradient_norm });
+            }
+        };
         let OptimizerOptions { schedule, beta1, beta2, eps, weight_decay, clip } = self.options;
         let rate = schedule.rate(step);
         let clipped = if clip > 0.0 && gradient_norm > clip { clip / gradient_norm } else { 1.0 };
@@ -286,23 +287,60 @@ impl Trainer {
             };
             adamw(&self.pool, values, first, second, gradient, options);
         }
+        if let Some(scale) = &mut self.loss_scale {
+            scale.grow();
+        }
         self.step = step;
         Ok(StepReport { step, loss, gradient_norm, rate })
     }
+
+    /// Fills the gradients with the sum over `batches`, in which a label weighs `1 / unit`, and gives the sum of the
+    /// labels' losses.
+    fn add_gradients(&mut self, batches: &[Batch], unit: f64) -> Result<f64, TrainError> {
+        let mut loss = 0.0;
+        for (index, batch) in batches.iter().enumerate() {
+            let weight = batch.counted as f64 / unit;
+            if index > 0 && self.partial.is_empty() {
+                self.partial =
+                    self.gradients.iter().map(|g| FloatBuffer::zeroed(g.len())).collect();
+            }
+            let out = if index > 0 { &mut self.partial } else { &mut self.gradients };
+            let session = &mut *self.session;
+            // Another one for every batch of every step, the same after a resume.
+            let seed = self.seed.map(|seed| {
+                let of_batch = (self.step << 16) + index as u64;
+                [Xoshiro256PlusPlus::seed_from_u64(seed ^ of_batch.rotate_left(32))
+                    .next_u32()
+                    .cast_signed()]
+            });
+            let scale = self.loss_scale.map(|scale| [scale.value()]);
+            let seed = seed.iter().map(|seed| TensorView::I32(seed));
+            let more: Vec<_> =
+                seed.chain(scale.iter().map(|scale| TensorView::F32(scale))).collect();
+            let part = run(session, self.gradients_of, &self.parameters, batch, &more, out)?;
+            loss += f64::from(part) * batch.counted as f64;
+            if index > 0 {
+                for (sum, part) in self.gradients.iter_mut().zip(&self.partial) {
+                    add_scaled(&self.pool, sum, part, weight as f32);
+                }
+            }
+        }
+        Ok(loss)
+    }
 }
 
-/// The loss of a batch; its gradients, if the program gives them, overwrite `gradients`.
+/// The loss of a batch; its gradients, if the program gives them, overwrite `gradients`. `more` is what the program takes
+/// besides the batch and the parameters.
 fn run(
     session: &mut dyn Session,
     program: ProgramId,
     parameters: &[Parameter],
     batch: &Batch,
-    seed: Option<i32>,
+    more: &[TensorView<'_>],
     gradients: &mut [FloatBuffer],
 ) -> Result<f32, RunError> {
     let mut inputs = vec![TensorView::I32(&batch.tokens), TensorView::I32(&batch.labels)];
-    let seed = seed.as_ref().map(std::slice::from_ref);
-    inputs.extend(seed.map(TensorView::I32));
+    inputs.extend_from_slice(more);
     inputs.extend(parameters.iter().map(|parameter| TensorView::F32(&parameter.values)));
     let mut loss = [0.0];
     let mut outputs = vec![TensorViewMut::F32(&mut loss)];

@@ -63,7 +63,7 @@ struct Inference {
 impl Inference {
     fn run(self) -> Result<(), Failure> {
         let start = Instant::now();
-        let checkpoint = Checkpoint::open(&self.model.model, self.model.dtype)?;
+        let checkpoint = self.model.open()?;
         let model = self.model.compile(checkpoint)?;
         let vocabulary = model.dimensions().vocabulary as u32;
         // Any tokens do: what they are changes nothing about the work.
@@ -132,6 +132,9 @@ struct Training {
     /// Precision of matrix products; parameters and their moments are f32
     #[arg(long, default_value_t = Precision::F32, value_name = "f32|bf16|f16")]
     dtype: Precision,
+    /// Compute nearly all forward results again in the backward pass
+    #[arg(long)]
+    recompute: bool,
     /// Steps that are timed, after one that is not; the median is reported
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     steps: u32,
@@ -149,7 +152,10 @@ impl Training {
         let vocabulary = checkpoint.model.dimensions().vocabulary.max(1);
         let types = |name: &str| checkpoint.weights.type_of(name).cloned();
         let weights = Weights::Stored(&types);
-        let options = ProgramOptions { saving: self.dtype.saving(), dropout: 0.0 };
+        let options = ProgramOptions {
+            saving: self.dtype.saving(self.recompute),
+            ..ProgramOptions::default()
+        };
         let training = TrainingProgram::new(&*checkpoint.model, weights, batch, length, &options)?;
         let parameters = training.parameters_of(&checkpoint.weights)?;
         let weights = Arc::clone(&checkpoint.weights);

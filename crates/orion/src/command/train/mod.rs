@@ -4,6 +4,7 @@ mod options;
 mod plan;
 mod preparation;
 mod progress;
+mod resumption;
 mod tokens;
 
 use std::path::Path;

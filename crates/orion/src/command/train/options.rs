@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use orion_llm::train::{Decay, Precision};
+use orion_llm::train::{Decay, LossScaling, Precision};
 
 use super::super::data::fraction;
 use super::super::model::TokenizerOptions;
@@ -14,6 +14,7 @@ use super::super::model::TokenizerOptions;
 /// goes on training an existing model. `orion train --resume RUN` continues where a run was stopped. The run's folder
 /// is a model that `orion infer --model` opens.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Train {
     /// Model to train from nothing (tiny, 15m, 42m, 110m, gpt2), unless --model, --config or --resume name one; then
     /// texts: .txt, .md and .jsonl files, folders of them, or one .bin file of tokens
@@ -109,6 +110,12 @@ pub(crate) struct Train {
     /// Precision of products: f32, bf16 or f16. Parameters, gradients and moments are f32 [default: f32]
     #[arg(long, value_name = "f32|bf16|f16")]
     pub(super) dtype: Option<Precision>,
+    /// Compute nearly all forward results again in the backward pass: a third more work for far less memory
+    #[arg(long)]
+    pub(super) recompute: bool,
+    /// Factor of the loss, for devices that compute gradients in f16: a number, `dynamic` or `off` [default: off]
+    #[arg(long, value_name = "SCALE")]
+    pub(super) loss_scale: Option<LossScaling>,
     /// Threads; 0 takes all cores
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
     pub(super) threads: u16,

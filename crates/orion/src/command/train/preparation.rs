@@ -1,7 +1,7 @@
 //! Brings a run together: model, tokenizer, tokens, settings, trainer.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use orion_llm::Checkpoint;
@@ -10,8 +10,8 @@ use orion_llm::data::{TokenFile, TokenFileOptions};
 use orion_llm::model::{Architecture, architecture};
 use orion_llm::tokenizer::Tokenizer;
 use orion_llm::train::{
-    Decay, ModelFolder, OptimizerOptions, Parameter, Run, RunState, Saved, Schedule, Settings,
-    Trainer, TrainingProgram, new_parameters,
+    Decay, ModelFolder, OptimizerOptions, Parameter, Run, RunState, Schedule, Settings, Trainer,
+    TrainingProgram, new_parameters,
 };
 use orion_runtime::weights::{MemoryWeights, WeightSet};
 use serde_json::{Map, Value as Json, json};
@@ -229,6 +229,8 @@ impl Plan<'_> {
             accumulation,
             precision: options.dtype.unwrap_or_default(),
             dropout: options.dropout.unwrap_or(0.0),
+            recompute: options.recompute,
+            loss_scaling: options.loss_scale.unwrap_or_default(),
             optimizer,
             seed: options.seed.unwrap_or(42),
             validation_fraction: validation,
@@ -237,126 +239,7 @@ impl Plan<'_> {
         })
     }
 
-    fn resume(&self, path: &Path) -> Result<Preparation, Failure> {
-        let saved = Saved::open(path)?;
-        let mut state = saved.state.clone();
-        self.change(&mut state)?;
-        let vocab_size = Some(saved.checkpoint.model.dimensions().vocabulary);
-        let file = TokenFile::open(
-            &self.known_tokens(&state),
-            TokenFileOptions { width: None, vocab_size },
-        )?;
-        if file.len() as u64 != state.settings.dataset_tokens {
-            return Err(Failure::Failed(format!(
-                "{} holds {} tokens, the run was started on {}; resume with the data of the run, or begin a new \
-                 run with --model",
-                file.path().display(),
-                file.len(),
-                state.settings.dataset_tokens
-            )));
-        }
-        let tokenizer = saved.checkpoint.tokenizer().ok();
-        let types = |name: &str| saved.checkpoint.weights.type_of(name).cloned();
-        let Settings { batch, sequence, .. } = state.settings;
-        let (model, weights) = (&*saved.checkpoint.model, Weights::Stored(&types));
-        let options = state.settings.program_options();
-        let training = TrainingProgram::new(model, weights, batch, sequence, &options)?;
-        self.expect(&training, &state.settings, &saved.folder)?;
-        let parameters = saved.parameters(&training)?;
-        let step = state.step;
-        let Checkpoint { config, model, .. } = saved.checkpoint;
-        let folder = ModelFolder { config, model, tokenizer };
-        let run = self.assemble(folder, file, state, &training, parameters)?;
-        Ok(Preparation { run, resumed_at: Some(step) })
-    }
-
-    /// The token file of a run that is resumed; it may have moved along with its folder.
-    fn known_tokens(&self, state: &RunState) -> PathBuf {
-        match self.data.as_slice() {
-            [path] if tokens::is_token_file(&self.data) => path.clone(),
-            _ if state.settings.dataset.is_file() => state.settings.dataset.clone(),
-            _ => match state.settings.dataset.file_name() {
-                Some(name) => self.out.join(name),
-                None => state.settings.dataset.clone(),
-            },
-        }
-    }
-
-    /// Takes over what a resumed run may change, and refuses what it may not.
-    fn change(&self, state: &mut RunState) -> Result<(), Failure> {
-        let options = self.options;
-        let settings = &mut state.settings;
-        let fixed = [
-            ("--batch", options.batch.map(|n| n as usize), settings.batch),
-            ("--seq", options.seq.map(|n| n as usize), settings.sequence),
-            ("--grad-accum", options.grad_accum.map(|n| n as usize), settings.accumulation),
-            ("--seed", options.seed.map(|n| n as usize), settings.seed as usize),
-        ];
-        for (name, given, known) in fixed {
-            if given.is_some_and(|given| given != known) {
-                return Err(other_config(name, &known.to_string()));
-            }
-        }
-        if options.dtype.is_some_and(|given| given != settings.precision) {
-            return Err(other_config("--dtype", &settings.precision.to_string()));
-        }
-        if options.validation.is_some_and(|given| given != settings.validation_fraction) {
-            return Err(other_config("--validation", &settings.validation_fraction.to_string()));
-        }
-        if let Some(steps) = options.steps {
-            settings.steps = if steps < state.step { state.step + steps } else { steps };
-        }
-        let schedule = &mut settings.optimizer.schedule;
-        schedule.steps = settings.steps;
-        schedule.peak = options.lr.unwrap_or(schedule.peak);
-        schedule.floor = options.lr_floor.unwrap_or(schedule.floor);
-        schedule.warm_up = options.warmup.unwrap_or(schedule.warm_up);
-        schedule.decay = options.schedule.map_or(schedule.decay, Decay::from);
-        settings.optimizer.clip = options.clip.unwrap_or(settings.optimizer.clip);
-        if let Some(decay) = options.weight_decay {
-            settings.optimizer.weight_decay = decay as f32;
-        }
-        settings.dropout = options.dropout.unwrap_or(settings.dropout);
-        settings.checkpoint_every = options.checkpoint_every.unwrap_or(settings.checkpoint_every);
-        settings.evaluate_every = options.evaluate_every.unwrap_or(settings.evaluate_every);
-        Ok(())
-    }
-
-    /// Checks that a model that is named besides `--resume` is the checkpoint's.
-    fn expect(
-        &self,
-        training: &TrainingProgram,
-        settings: &Settings,
-        folder: &Path,
-    ) -> Result<(), Failure> {
-        let vocabulary = training.vocabulary;
-        let config = match &self.expected {
-            None | Some(Start::Resume(_)) => return Ok(()),
-            Some(Start::Preset(preset)) => (preset.config)(vocabulary),
-            Some(Start::Config(path)) => {
-                let mut config = read_config(path)?;
-                config.insert("vocab_size".to_owned(), json!(vocabulary));
-                config
-            }
-            Some(Start::Model(path)) => Checkpoint::open(path, None)?.config,
-        };
-        let name = config.get("model_type").and_then(Json::as_str).unwrap_or("(none given)");
-        let model = architecture(name).and_then(|found| (found.configure)(&config));
-        let model = model.map_err(Failure::failed)?;
-        let Settings { batch, sequence, .. } = *settings;
-        let options = settings.program_options();
-        let wanted = TrainingProgram::new(&*model, Weights::New, batch, sequence, &options)?;
-        if wanted.parameters == training.parameters {
-            return Ok(());
-        }
-        Err(Failure::Failed(format!(
-            "{} is a checkpoint of another model than the command line names; leave that out to go on with the \
-             checkpoint's, or begin a new run in another --out",
-            folder.display()
-        )))
-    }
-
-    fn assemble(
+    pub(super) fn assemble(
         &self,
         mut folder: ModelFolder,
         file: TokenFile,
@@ -371,7 +254,7 @@ impl Plan<'_> {
         let threads = cpu.threads();
         let trainer =
             Trainer::new(training, parameters, state.step, weights, &cpu, threads, options)?;
-        let trainer = trainer.with_seed(state.settings.seed);
+        let trainer = trainer.with_seed(state.settings.seed).with_loss_scale(state.loss_scale);
         trainer.check_parameters()?;
         self.checkpoints.clean();
         // From here on the run's folder has a tokenizer of its own: others can go away, as old checkpoints do.
@@ -394,14 +277,7 @@ fn training_program(origin: &Origin, settings: &Settings) -> Result<TrainingProg
     Ok(TrainingProgram::new(model, weights, batch, sequence, &options)?)
 }
 
-fn other_config(option: &str, known: &str) -> Failure {
-    Failure::Failed(format!(
-        "{option} is {known} in the run that is resumed, and must stay so for the run to go on as it would have; \
-         leave the option out, or begin a new run with --model"
-    ))
-}
-
-fn read_config(path: &Path) -> Result<Map<String, Json>, Failure> {
+pub(super) fn read_config(path: &Path) -> Result<Map<String, Json>, Failure> {
     let failed = |problem: String| Failure::Failed(format!("{}: {problem}", path.display()));
     let text = fs::read(path).map_err(|error| failed(format!("cannot read: {error}")))?;
     serde_json::from_slice(&text)

@@ -1,0 +1,147 @@
+//! Going on with a run from a checkpoint: what may change then, and what may not.
+
+use std::path::{Path, PathBuf};
+
+use orion_llm::Checkpoint;
+use orion_llm::block::Weights;
+use orion_llm::data::{TokenFile, TokenFileOptions};
+use orion_llm::model::architecture;
+use orion_llm::train::{Decay, ModelFolder, RunState, Saved, Settings, TrainingProgram};
+use serde_json::{Value as Json, json};
+
+use super::plan::{Plan, Start};
+use super::preparation::{Preparation, read_config};
+use super::tokens;
+use crate::failure::Failure;
+
+impl Plan<'_> {
+    pub(super) fn resume(&self, path: &Path) -> Result<Preparation, Failure> {
+        let saved = Saved::open(path)?;
+        let mut state = saved.state.clone();
+        self.change(&mut state)?;
+        let vocab_size = Some(saved.checkpoint.model.dimensions().vocabulary);
+        let file = TokenFile::open(
+            &self.known_tokens(&state),
+            TokenFileOptions { width: None, vocab_size },
+        )?;
+        if file.len() as u64 != state.settings.dataset_tokens {
+            return Err(Failure::Failed(format!(
+                "{} holds {} tokens, the run was started on {}; resume with the data of the run, or begin a new \
+                 run with --model",
+                file.path().display(),
+                file.len(),
+                state.settings.dataset_tokens
+            )));
+        }
+        let tokenizer = saved.checkpoint.tokenizer().ok();
+        let types = |name: &str| saved.checkpoint.weights.type_of(name).cloned();
+        let Settings { batch, sequence, .. } = state.settings;
+        let (model, weights) = (&*saved.checkpoint.model, Weights::Stored(&types));
+        let options = state.settings.program_options();
+        let training = TrainingProgram::new(model, weights, batch, sequence, &options)?;
+        self.expect(&training, &state.settings, &saved.folder)?;
+        let parameters = saved.parameters(&training)?;
+        let step = state.step;
+        let Checkpoint { config, model, .. } = saved.checkpoint;
+        let folder = ModelFolder { config, model, tokenizer };
+        let run = self.assemble(folder, file, state, &training, parameters)?;
+        Ok(Preparation { run, resumed_at: Some(step) })
+    }
+
+    /// The token file of a run that is resumed; it may have moved along with its folder.
+    fn known_tokens(&self, state: &RunState) -> PathBuf {
+        match self.data.as_slice() {
+            [path] if tokens::is_token_file(&self.data) => path.clone(),
+            _ if state.settings.dataset.is_file() => state.settings.dataset.clone(),
+            _ => match state.settings.dataset.file_name() {
+                Some(name) => self.out.join(name),
+                None => state.settings.dataset.clone(),
+            },
+        }
+    }
+
+    /// Takes over what a resumed run may change, and refuses what it may not.
+    fn change(&self, state: &mut RunState) -> Result<(), Failure> {
+        let options = self.options;
+        let settings = &mut state.settings;
+        let fixed = [
+            ("--batch", options.batch.map(|n| n as usize), settings.batch),
+            ("--seq", options.seq.map(|n| n as usize), settings.sequence),
+            ("--grad-accum", options.grad_accum.map(|n| n as usize), settings.accumulation),
+            ("--seed", options.seed.map(|n| n as usize), settings.seed as usize),
+        ];
+        for (name, given, known) in fixed {
+            if given.is_some_and(|given| given != known) {
+                return Err(other_config(name, &known.to_string()));
+            }
+        }
+        if options.dtype.is_some_and(|given| given != settings.precision) {
+            return Err(other_config("--dtype", &settings.precision.to_string()));
+        }
+        if options.loss_scale.is_some_and(|given| given != settings.loss_scaling) {
+            return Err(other_config("--loss-scale", &settings.loss_scaling.to_string()));
+        }
+        if options.validation.is_some_and(|given| given != settings.validation_fraction) {
+            return Err(other_config("--validation", &settings.validation_fraction.to_string()));
+        }
+        if let Some(steps) = options.steps {
+            settings.steps = if steps < state.step { state.step + steps } else { steps };
+        }
+        let schedule = &mut settings.optimizer.schedule;
+        schedule.steps = settings.steps;
+        schedule.peak = options.lr.unwrap_or(schedule.peak);
+        schedule.floor = options.lr_floor.unwrap_or(schedule.floor);
+        schedule.warm_up = options.warmup.unwrap_or(schedule.warm_up);
+        schedule.decay = options.schedule.map_or(schedule.decay, Decay::from);
+        settings.optimizer.clip = options.clip.unwrap_or(settings.optimizer.clip);
+        if let Some(decay) = options.weight_decay {
+            settings.optimizer.weight_decay = decay as f32;
+        }
+        settings.dropout = options.dropout.unwrap_or(settings.dropout);
+        settings.recompute |= options.recompute;
+        settings.checkpoint_every = options.checkpoint_every.unwrap_or(settings.checkpoint_every);
+        settings.evaluate_every = options.evaluate_every.unwrap_or(settings.evaluate_every);
+        Ok(())
+    }
+
+    /// Checks that a model that is named besides `--resume` is the checkpoint's.
+    fn expect(
+        &self,
+        training: &TrainingProgram,
+        settings: &Settings,
+        folder: &Path,
+    ) -> Result<(), Failure> {
+        let vocabulary = training.vocabulary;
+        let config = match &self.expected {
+            None | Some(Start::Resume(_)) => return Ok(()),
+            Some(Start::Preset(preset)) => (preset.config)(vocabulary),
+            Some(Start::Config(path)) => {
+                let mut config = read_config(path)?;
+                config.insert("vocab_size".to_owned(), json!(vocabulary));
+                config
+            }
+            Some(Start::Model(path)) => Checkpoint::open(path, None)?.config,
+        };
+        let name = config.get("model_type").and_then(Json::as_str).unwrap_or("(none given)");
+        let model = architecture(name).and_then(|found| (found.configure)(&config));
+        let model = model.map_err(Failure::failed)?;
+        let Settings { batch, sequence, .. } = *settings;
+        let options = settings.program_options();
+        let wanted = TrainingProgram::new(&*model, Weights::New, batch, sequence, &options)?;
+        if wanted.parameters == training.parameters {
+            return Ok(());
+        }
+        Err(Failure::Failed(format!(
+            "{} is a checkpoint of another model than the command line names; leave that out to go on with the \
+             checkpoint's, or begin a new run in another --out",
+            folder.display()
+        )))
+    }
+}
+
+fn other_config(option: &str, known: &str) -> Failure {
+    Failure::Failed(format!(
+        "{option} is {known} in the run that is resumed, and must stay so for the run to go on as it would have; \
+         leave the option out, or begin a new run with --model"
+    ))
+}
