@@ -48,6 +48,11 @@ pub(crate) trait Number: Copy {
     fn bits(self, value: f32) -> u32;
     /// The nearest number.
     fn round(self, value: f32) -> f32;
+    /// The 16 bits of several.
+    #[inline(always)]
+    fn bits_of(self, values: [f32; LANES]) -> [u16; LANES] {
+        values.map(|value| self.bits(value) as u16)
+    }
 }
 
 /// To bf16.
@@ -102,6 +107,40 @@ impl Number for F16 {
     }
 }
 
+/// [`F16`] where the CPU converts.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+struct Avx512F16(f32);
+
+#[cfg(target_arch = "x86_64")]
+impl Number for Avx512F16 {
+    #[inline(always)]
+    fn bits(self, value: f32) -> u32 {
+        F16(self.0).bits(value)
+    }
+
+    #[inline(always)]
+    fn round(self, value: f32) -> f32 {
+        F16(self.0).round(value)
+    }
+
+    #[inline(always)]
+    fn bits_of(self, values: [f32; LANES]) -> [u16; LANES] {
+        use std::arch::x86_64::{
+            _MM_FROUND_NO_EXC, _MM_FROUND_TO_NEAREST_INT, _mm256_storeu_si256, _mm512_cvtps_ph,
+            _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_ps,
+        };
+        const TO_NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+        let mut bits = [0; LANES];
+        // SAFETY: `with_rounding` makes this type only where the CPU has AVX-512; both arrays are as long as the registers.
+        unsafe {
+            let scaled = _mm512_mul_ps(_mm512_loadu_ps(values.as_ptr()), _mm512_set1_ps(self.0));
+            _mm256_storeu_si256(bits.as_mut_ptr().cast(), _mm512_cvtps_ph::<TO_NEAREST>(scaled));
+        }
+        bits
+    }
+}
+
 /// Calls `$kernel` with the rounding that `$scaled` asks for.
 macro_rules! with_rounding {
     ($isa:expr, $scaled:expr, $kernel:ident($($argument:ident: $kind:ty),*)) => {
@@ -109,6 +148,11 @@ macro_rules! with_rounding {
             Scaled::Bf16 => {
                 let to = Bf16;
                 vectorized!($isa, $kernel($($argument: $kind,)* to: Bf16));
+            }
+            #[cfg(target_arch = "x86_64")]
+            Scaled::F16 { scale } if $isa.level() == crate::isa::Level::Avx512 => {
+                let to = Avx512F16(scale);
+                vectorized!($isa, $kernel($($argument: $kind,)* to: Avx512F16));
             }
             Scaled::F16 { scale } => {
                 let to = F16(scale);
@@ -175,12 +219,16 @@ pub(super) fn largest(isa: Isa, values: &[f32]) -> f32 {
 /// Pairs neighbours of a line, rounded.
 #[inline(always)]
 pub(crate) fn pair_up<const FUSED: bool>(line: &[f32], out: &mut [f32], to: impl Number) {
-    let (pairs, last) = line.as_chunks::<2>();
-    for (&[low, high], out) in pairs.iter().zip(&mut *out) {
-        *out = unit(to.bits(low), to.bits(high));
+    let (chunks, rest) = line.as_chunks::<LANES>();
+    let (units, rest_units) = out.split_at_mut(LANES / 2 * chunks.len());
+    for (values, units) in chunks.iter().zip(units.as_chunks_mut::<{ LANES / 2 }>().0) {
+        let bits = to.bits_of(*values);
+        *units = std::array::from_fn(|index| unit(bits[2 * index], bits[2 * index + 1]));
     }
-    if let ([last], Some(out)) = (last, out.last_mut()) {
-        *out = unit(to.bits(*last), 0);
+    for (values, out) in rest.chunks(2).zip(rest_units) {
+        let [low, high] =
+            [0, 1].map(|index| values.get(index).map_or(0, |&value| to.bits(value) as u16));
+        *out = unit(low, high);
     }
 }
 
@@ -197,10 +245,8 @@ fn join_all<const FUSED: bool>(
             let low = lines.load(2 * index, lane);
             let has_second = 2 * index + 1 < lines.count;
             let high = if has_second { lines.load(2 * index + 1, lane) } else { [0.0; LANES] };
-            let mut units = [0.0; LANES];
-            for ((both, low), high) in units.iter_mut().zip(low).zip(high) {
-                *both = unit(to.bits(low), to.bits(high));
-            }
+            let (low, high) = (to.bits_of(low), to.bits_of(high));
+            let units: [f32; LANES] = std::array::from_fn(|index| unit(low[index], high[index]));
             let out = &mut out[index * out_width + lane..];
             match out.first_chunk_mut::<LANES>() {
                 Some(out) => *out = units,
@@ -213,14 +259,8 @@ fn join_all<const FUSED: bool>(
 #[inline(always)]
 fn largest_of_all<const FUSED: bool>(lines: Lines<'_>) -> f32 {
     let mut largest = [0.0_f32; LANES];
-    for line in 0..lines.count {
-        for lane in (0..lines.width).step_by(LANES) {
-            let values = lines.load(line, lane);
-            for (index, (most, value)) in largest.iter_mut().zip(values).enumerate() {
-                let size = if lane + index < lines.width { value.abs() } else { 0.0 };
-                *most = if size > *most { size } else { *most };
-            }
-        }
+    for line in lines.data.chunks(lines.stride).take(lines.count) {
+        raise(&mut largest, &line[..lines.width]);
     }
     largest.into_iter().fold(0.0, f32::max)
 }
@@ -232,19 +272,25 @@ fn round_all<const FUSED: bool>(values: &mut [f32], to: impl Number) {
 
 #[inline(always)]
 fn largest_all<const FUSED: bool>(values: &[f32]) -> f32 {
-    let (chunks, rest) = values.as_chunks::<16>();
-    let mut largest = [0.0_f32; 16];
+    let mut largest = [0.0_f32; LANES];
+    raise(&mut largest, values);
+    largest.into_iter().fold(0.0, f32::max)
+}
+
+/// Raises each lane to the largest size of its values.
+#[inline(always)]
+fn raise(largest: &mut [f32; LANES], values: &[f32]) {
+    let (chunks, rest) = values.as_chunks::<LANES>();
     let larger = |most: &mut f32, x: f32| *most = if x.abs() > *most { x.abs() } else { *most };
     for chunk in chunks {
         largest.iter_mut().zip(chunk).for_each(|(most, &x)| larger(most, x));
     }
     largest.iter_mut().zip(rest).for_each(|(most, &x)| larger(most, x));
-    largest.into_iter().fold(0.0, f32::max)
 }
 
 #[inline(always)]
-fn unit(low: u32, high: u32) -> f32 {
-    f32::from_bits(low | high << 16)
+fn unit(low: u16, high: u16) -> f32 {
+    f32::from_bits(u32::from(low) | u32::from(high) << 16)
 }
 
 #[cfg(test)]
@@ -270,6 +316,24 @@ mod tests {
             assert_eq!(Bf16.bits(value), u32::from(bf16.to_bits()), "{value:e}");
             assert_eq!(F16(1.0).bits(value), u32::from(f16.to_bits()), "{value:e}");
             assert_eq!(F16(1.0).round(value).to_bits(), f16.to_f32().to_bits(), "{value:e}");
+        }
+    }
+
+    #[test]
+    fn every_cpu_rounds_alike() {
+        let line: Vec<f32> = (0..10_007u32)
+            .map(|i| f32::from_bits(0x3200_0000 + i.wrapping_mul(23_477) % 0x1600_0000))
+            .map(|x| if x.to_bits().is_multiple_of(3) { -x } else { x })
+            .collect();
+        for to in [Scaled::Bf16, Scaled::F16 { scale: 0.25 }] {
+            let mut expected = Vec::new();
+            append_pairs(Isa::portable(), &line, &mut expected, to);
+            for isa in Isa::available() {
+                let mut found = Vec::new();
+                append_pairs(isa, &line, &mut found, to);
+                let bits = |units: &[f32]| units.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+                assert!(bits(&found) == bits(&expected), "{isa:?} {to:?}");
+            }
         }
     }
 
