@@ -73,7 +73,7 @@ impl<C: Composite + Into<Op>> GradientOf<C> {
         let wrong = || vec![b.wrong_operands("gradient", "operands and a gradient", inputs)];
         let Some((&gradient, operands)) = inputs.split_last() else { return wrong() };
         let types: Vec<TensorType> = operands.iter().map(|&value| b.type_of(value)).collect();
-        let definition = super::expansion(&self.op.clone().into(), &types)
+        let definition = super::composite::expansion(&self.op.clone().into(), &types)
             .and_then(|program| {
                 expand_composites(&program, &|_, _| false).map_err(|error| error.error)
             })

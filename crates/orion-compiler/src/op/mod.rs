@@ -5,12 +5,11 @@
 //! fused kernel. Neither trait has silent defaults. Being in the list gives an operation its text form and the law
 //! tests of `tests/op_laws.rs`.
 
-use crate::interpret::{Arguments, interpret};
 use crate::ir::attribute::{Attribute, AttributeError, Attributes};
 use crate::ir::types::TypeError;
-use crate::ir::verify::verify;
 use crate::{Builder, Precision, Tensor, TensorType, Value};
 
+mod composite;
 mod elementwise;
 mod gradient;
 mod sample;
@@ -164,7 +163,7 @@ macro_rules! ops {
             pub fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
                 match self {
                     $(Self::$primitive(op) => op.infer(inputs),)*
-                    $(Self::$composite(_) => infer_composite(self, inputs),)*
+                    $(Self::$composite(_) => composite::infer(self, inputs),)*
                     $(Self::$gradient(op) => op.infer(inputs),)*
                 }
             }
@@ -173,7 +172,7 @@ macro_rules! ops {
             pub fn eval(&self, inputs: &[&Tensor], outputs: &[TensorType], precision: Precision) -> Vec<Tensor> {
                 match self {
                     $(Self::$primitive(op) => op.eval(inputs, outputs),)*
-                    _ => eval_composite(self, inputs, precision),
+                    _ => composite::eval(self, inputs, precision),
                 }
             }
 
@@ -226,7 +225,7 @@ macro_rules! ops {
             pub fn flops(&self, inputs: &[TensorType], outputs: &[TensorType]) -> u64 {
                 match self {
                     $(Self::$primitive(op) => op.flops(inputs, outputs),)*
-                    _ => flops_composite(self, inputs),
+                    _ => composite::flops(self, inputs),
                 }
             }
         }
@@ -393,47 +392,4 @@ fn nearest(name: &str) -> Option<&'static str> {
         .map(|entry| entry.name)
         .max_by_key(|known| shared(known))
         .filter(|known| shared(known) > 2)
-}
-
-/// Builds a definition as a program of its own: operands are inputs, the results are outputs.
-fn expansion(op: &Op, inputs: &[TensorType]) -> Result<crate::Program, TypeError> {
-    let b = Builder::new("expansion");
-    let operands: Vec<Value> = inputs
-        .iter()
-        .enumerate()
-        .map(|(index, ty)| b.input(index.to_string(), ty.clone()))
-        .collect();
-    let results = op.expand(&b, &operands).unwrap_or_default();
-    for (index, result) in results.into_iter().enumerate() {
-        b.output(index.to_string(), result);
-    }
-    b.finish().map_err(|error| TypeError(format!("{}: {}", error.op, error.error)))
-}
-
-fn infer_composite(op: &Op, inputs: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
-    let program = expansion(op, inputs)?;
-    Ok(program.outputs().iter().map(|output| program.type_of(output.value).clone()).collect())
-}
-
-fn eval_composite(op: &Op, inputs: &[&Tensor], precision: Precision) -> Vec<Tensor> {
-    let types: Vec<TensorType> = inputs.iter().map(|tensor| tensor.ty().clone()).collect();
-    let arguments = Arguments {
-        inputs: inputs.iter().map(|&tensor| tensor.clone()).collect(),
-        ..Arguments::default()
-    };
-    let program = expansion(op, &types).ok().and_then(|program| verify(program).ok());
-    match program.map(|program| interpret(&program, &arguments, precision)) {
-        Some(Ok(results)) => results.outputs,
-        _ => unreachable!("the verifier accepted these operands"),
-    }
-}
-
-fn flops_composite(op: &Op, inputs: &[TensorType]) -> u64 {
-    let Ok(program) = expansion(op, inputs) else { return 0 };
-    let of = |node: &crate::Node| {
-        let outputs: Vec<_> =
-            node.outputs.iter().map(|&value| program.type_of(value).clone()).collect();
-        node.op.flops(&program.input_types(node), &outputs)
-    };
-    program.nodes().map(|(_, node)| of(node)).sum()
 }
