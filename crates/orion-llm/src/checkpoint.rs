@@ -70,10 +70,22 @@ pub struct Checkpoint {
 impl Checkpoint {
     /// Opens the model at `path`; matrices run in `dtype` where it is given, else as stored.
     pub fn open(path: &Path, dtype: Option<DType>) -> Result<Self, OpenError> {
-        let file = weights::open(path)?;
+        Self::from_file(weights::open(path)?, dtype)
+    }
+
+    /// Opens a GGUF file that the program was built with; messages call it `name`.
+    pub fn open_embedded(
+        name: &Path,
+        bytes: &'static [u8],
+        dtype: Option<DType>,
+    ) -> Result<Self, OpenError> {
+        Self::from_file(weights::open_embedded(name, bytes)?, dtype)
+    }
+
+    fn from_file(file: ModelFile, dtype: Option<DType>) -> Result<Self, OpenError> {
         let described_in = match &file.description {
             Description::HuggingFace { folder, .. } => folder.join("config.json"),
-            _ => path.to_owned(),
+            _ => file.path.clone(),
         };
         let wrong = |error| OpenError::Config { path: described_in.clone(), error };
         let (architecture, config, family) = describe(&file).map_err(|error| match error {

@@ -3,6 +3,7 @@
 
 mod chart;
 mod command;
+mod default_model;
 mod failure;
 mod output;
 

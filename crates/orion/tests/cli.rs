@@ -32,6 +32,25 @@ fn temperature_zero_gives_the_same_text_every_time() {
 }
 
 #[test]
+fn the_built_in_model_tells_a_story() {
+    let prompt = ["infer", "--prompt", "Once upon a time", "-n", "60", "--temperature", "0"];
+    let story = text(orion(&prompt));
+    let words: Vec<&str> =
+        story.split_whitespace().map(|word| word.trim_matches([',', '.', '"', '!'])).collect();
+    assert!(words.len() > 30, "{story}");
+    // Half of what children are told is made of these.
+    let common = "a an and at be big day for girl had happy he her his in it little named of on play said saw she so \
+                  that the there they to too upon very wanted was went were with you";
+    let common: Vec<&str> = common.split(' ').collect();
+    let known = words.iter().filter(|word| common.contains(&word.to_lowercase().as_str())).count();
+    assert!(known * 5 > words.len() * 2, "{known} of {}: {story}", words.len());
+    assert!(text(orion(&["info"])).contains("the built-in model"));
+    let ids = text(orion(&["tokenize", "Once upon a time"]));
+    let ids: Vec<&str> = ids.split_whitespace().collect();
+    assert_eq!(text(orion(&[&["detokenize"], &ids[..]].concat())).trim_end(), "Once upon a time");
+}
+
+#[test]
 fn a_seed_decides_the_text() {
     let tiny = Tiny::new();
     let with_seed =

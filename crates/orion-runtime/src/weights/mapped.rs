@@ -1,4 +1,4 @@
-//! The weights of one or several mapped files: what every file reader produces.
+//! The weights of one or several files, mapped or part of the program: what every file reader produces.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use orion_kernels::MappedFile;
 use super::{LoadError, Place, SkippedEntry, WeightEntry, WeightSource};
 
 /// Opens and maps the regular file at `path`. Anything else (a pipe, a device) could block or have no length.
-pub(crate) fn map(path: &Path) -> Result<MappedFile, LoadError> {
+pub(crate) fn map(path: &Path) -> Result<Contents, LoadError> {
     let metadata = std::fs::metadata(path).map_err(LoadError::io(path))?;
     if !metadata.is_file() {
         return Err(LoadError::NotAModel {
@@ -20,7 +20,7 @@ pub(crate) fn map(path: &Path) -> Result<MappedFile, LoadError> {
             remedy: "give a model file that can be mapped into memory",
         });
     }
-    MappedFile::open(path).map_err(LoadError::io(path))
+    MappedFile::open(path).map(Contents::Mapped).map_err(LoadError::io(path))
 }
 
 /// Tensors by name, in file order.
@@ -73,10 +73,27 @@ impl EntryTable {
     }
 }
 
+/// The contents of a file.
+pub(crate) enum Contents {
+    /// A file in the file system.
+    Mapped(MappedFile),
+    /// A file that the program was built with.
+    Embedded(&'static [u8]),
+}
+
+impl Contents {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Mapped(file) => file.bytes(),
+            Self::Embedded(bytes) => bytes,
+        }
+    }
+}
+
 /// Weights that lie in mapped files. Nothing is read before somebody looks at it.
 pub struct MappedWeights {
     origin: PathBuf,
-    files: Vec<MappedFile>,
+    files: Vec<Contents>,
     table: EntryTable,
     skipped: Vec<SkippedEntry>,
 }
@@ -85,7 +102,7 @@ impl MappedWeights {
     /// `table` refers to `files` by index, with ranges that were checked against their lengths.
     pub(crate) fn new(
         origin: PathBuf,
-        files: Vec<MappedFile>,
+        files: Vec<Contents>,
         table: EntryTable,
         skipped: Vec<SkippedEntry>,
     ) -> Self {
@@ -117,8 +134,10 @@ impl WeightSource for MappedWeights {
     fn release(&self, entry: &WeightEntry, bytes: Range<usize>) {
         let start = entry.range.start.saturating_add(bytes.start).min(entry.range.end);
         let end = entry.range.start.saturating_add(bytes.end).min(entry.range.end);
-        if start < end {
-            self.files[entry.part].discard(start..end);
+        if let Contents::Mapped(file) = &self.files[entry.part]
+            && start < end
+        {
+            file.discard(start..end);
         }
     }
 }

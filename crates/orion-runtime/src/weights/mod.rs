@@ -25,7 +25,7 @@ use orion_kernels::{WeightFormat, format};
 pub use error::{LoadError, Place};
 pub use mapped::MappedWeights;
 pub use memory::{MemoryWeights, WrongSize};
-pub use open::{Description, ModelFile, open};
+pub use open::{Description, ModelFile, open, open_embedded};
 pub use output::{OutputFile, write_atomically};
 pub use quantize::{GgufNaming, QuantizeError, quantize};
 pub use set::{Arrangement, WeightSet};

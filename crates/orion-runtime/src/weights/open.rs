@@ -81,6 +81,16 @@ pub fn open(path: &Path) -> Result<ModelFile, LoadError> {
     Ok(ModelFile { path: path.to_owned(), description, weights: Arc::new(weights) })
 }
 
+/// Opens a GGUF file that the program was built with; messages call it `name`.
+///
+/// # Errors
+/// When it breaks its format's rules.
+pub fn open_embedded(name: &Path, bytes: &'static [u8]) -> Result<ModelFile, LoadError> {
+    let (metadata, weights) = gguf::embedded(name, bytes)?;
+    let description = Description::Gguf(metadata);
+    Ok(ModelFile { path: name.to_owned(), description, weights: Arc::new(weights) })
+}
+
 enum Format {
     Gguf,
     Safetensors,

@@ -66,7 +66,7 @@ impl Chat {
         ctrlc::set_handler(move || flag.store(true, Ordering::SeqCst))
             .map_err(|error| Failure::Failed(format!("cannot watch for Ctrl-C: {error}")))?;
         let mut dialogue = Dialogue {
-            path: &self.model.model,
+            path: self.model.name(),
             tokenizer: &tokenizer,
             template,
             conversation: model.converse(),

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use orion_compiler::DType;
-use orion_llm::Checkpoint;
 use orion_llm::data::{TokenFile, TokenFileOptions};
 use orion_llm::evaluate::evaluate;
 use orion_llm::tokenizer::{ShowSpecial, Tokenizer};
@@ -14,6 +13,7 @@ use serde_json::json;
 
 use super::data::{is_token_file, write_text};
 use super::model::{TokenizerOptions, weight_type};
+use crate::default_model;
 use crate::failure::Failure;
 use crate::output;
 
@@ -25,9 +25,9 @@ const DECODED: usize = 1 << 16;
 /// Measure how well a model predicts a text: loss, perplexity, bits per byte
 #[derive(Debug, Args)]
 pub(crate) struct Eval {
-    /// Model: a GGUF, safetensors or llama2.c file, or a Hugging Face folder
+    /// Model: a GGUF, safetensors or llama2.c file, or a Hugging Face folder [default: the built-in story model]
     #[arg(long, short, value_name = "PATH", visible_alias = "weights")]
-    model: PathBuf,
+    model: Option<PathBuf>,
     /// Text (.txt, .md, .jsonl, folders of them), or one .bin file of tokens
     #[arg(long, short, value_name = "PATH", visible_alias = "dataset", required = true)]
     data: Vec<PathBuf>,
@@ -52,7 +52,7 @@ pub(crate) struct Eval {
 
 impl Eval {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let checkpoint = Checkpoint::open(&self.model, self.dtype)?;
+        let checkpoint = default_model::open(self.model.as_deref(), self.dtype)?;
         let dimensions = checkpoint.model.dimensions();
         let sequence = self.seq.map_or(SEQUENCE.min(dimensions.context), |n| n as usize);
         if sequence > dimensions.context {
@@ -98,7 +98,7 @@ impl Eval {
         if !found.nats.is_finite() {
             return Err(Failure::Failed(format!(
                 "{}: the loss is {}: the model's weights are damaged, or it overflowed",
-                self.model.display(),
+                checkpoint.file.path.display(),
                 found.nats
             )));
         }

@@ -92,7 +92,7 @@ impl Infer {
             if streams && !self.no_echo {
                 let _ = output::write_line("");
             }
-            generation_failed(&self.model.model, error)
+            generation_failed(self.model.name(), error)
         })?;
         if self.json {
             output::write_line(&report(&prompt, &generated).to_string())?;

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use orion_llm::Checkpoint;
 use orion_runtime::weights::WeightEntry;
 use serde_json::json;
 
+use crate::default_model;
 use crate::failure::Failure;
 use crate::output;
 
 /// Say what a model file holds.
 #[derive(Debug, Args)]
 pub(crate) struct Info {
-    /// Model: a GGUF, safetensors or llama2.c file, or a Hugging Face folder
-    model: PathBuf,
+    /// Model: a GGUF, safetensors or llama2.c file, or a Hugging Face folder [default: the built-in story model]
+    model: Option<PathBuf>,
     /// List every tensor
     #[arg(long)]
     tensors: bool,
@@ -26,7 +26,7 @@ pub(crate) struct Info {
 
 impl Info {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let checkpoint = Checkpoint::open(&self.model, None)?;
+        let checkpoint = default_model::open(self.model.as_deref(), None)?;
         let entries = checkpoint.file.weights.entries();
         let parameters: usize = entries.iter().map(WeightEntry::elements).sum();
         let stored: usize = entries.iter().map(WeightEntry::byte_len).sum();
@@ -51,7 +51,7 @@ impl Info {
         if self.json {
             let tensor = |entry: &WeightEntry| json!({ "name": entry.name, "dtype": entry.dtype.name(), "shape": entry.shape });
             let report = json!({
-                "model": self.model,
+                "model": checkpoint.file.path,
                 "config": checkpoint.config,
                 "parameters": parameters,
                 "stored_bytes": stored,
@@ -61,7 +61,7 @@ impl Info {
             return output::write_line(&report.to_string());
         }
         let mut lines = vec![
-            format!("model       {}", self.model.display()),
+            format!("model       {}", checkpoint.file.path.display()),
             format!("type        {}", checkpoint.architecture.model_types[0]),
             format!(
                 "parameters  {:.1} M in {} tensors, {}",

@@ -11,6 +11,7 @@ use orion_runtime::Backend;
 use orion_runtime::cpu::{Cpu, MatmulPrecision};
 use orion_runtime::reference::Reference;
 
+use crate::default_model;
 use crate::failure::Failure;
 
 /// Which tokenizer goes with the model.
@@ -43,9 +44,9 @@ impl TokenizerOptions {
 /// Which model runs, where and how.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ModelOptions {
-    /// Model: a GGUF, safetensors or llama2.c file, or a Hugging Face folder
+    /// Model: a GGUF, safetensors or llama2.c file, or a Hugging Face folder [default: the built-in story model]
     #[arg(long, short, value_name = "PATH", visible_alias = "weights")]
-    pub(crate) model: PathBuf,
+    pub(crate) model: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) tokenizer: TokenizerOptions,
     /// Device to run on
@@ -117,9 +118,19 @@ pub(crate) struct Loaded {
 }
 
 impl ModelOptions {
+    /// What messages call the model.
+    pub(crate) fn name(&self) -> &Path {
+        default_model::name(self.model.as_deref())
+    }
+
+    /// Opens the model's file.
+    pub(crate) fn open(&self) -> Result<Checkpoint, Failure> {
+        Ok(default_model::open(self.model.as_deref(), self.dtype)?)
+    }
+
     /// Opens the model and brings it onto its device.
     pub(crate) fn load(&self) -> Result<Loaded, Failure> {
-        let checkpoint = Checkpoint::open(&self.model, self.dtype)?;
+        let checkpoint = self.open()?;
         let vocabulary = checkpoint.model.dimensions().vocabulary;
         let tokenizer = match self.tokenizer.open(Some(vocabulary))? {
             Some(tokenizer) => checkpoint.check(tokenizer)?,

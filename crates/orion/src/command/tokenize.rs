@@ -4,19 +4,19 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::Args;
-use orion_llm::Checkpoint;
 use orion_llm::tokenizer::{AddSpecial, ParseSpecial, Tokenizer};
 use serde_json::json;
 
 use super::model::TokenizerOptions;
+use crate::default_model;
 use crate::failure::Failure;
 use crate::output;
 
 /// Whose tokenizer is used.
 #[derive(Debug, Args)]
 pub(crate) struct Source {
-    /// Model whose tokenizer is used
-    #[arg(long, short, value_name = "PATH", required_unless_present_any = ["tokenizer", "vocab"])]
+    /// Model whose tokenizer is used [default: the built-in story model]
+    #[arg(long, short, value_name = "PATH")]
     model: Option<PathBuf>,
     #[command(flatten)]
     tokenizer: TokenizerOptions,
@@ -27,11 +27,7 @@ impl Source {
         if let Some(tokenizer) = self.tokenizer.open(None)? {
             return Ok(tokenizer);
         }
-        let path = self
-            .model
-            .as_ref()
-            .ok_or_else(|| Failure::Usage("--model or --tokenizer is needed".to_owned()))?;
-        Ok(Checkpoint::open(path, None)?.tokenizer()?)
+        Ok(default_model::open(self.model.as_deref(), None)?.tokenizer()?)
     }
 }
 

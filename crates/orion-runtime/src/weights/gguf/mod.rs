@@ -11,7 +11,7 @@ mod writer;
 use orion_compiler::DType;
 
 pub use metadata::{Array, FromValue, Metadata, Value};
-pub use reader::{Gguf, open, parse};
+pub use reader::{Gguf, embedded, open, parse};
 pub use writer::{SaveError, TensorSpec, Writer};
 
 const MAGIC: [u8; 4] = *b"GGUF";

@@ -9,7 +9,7 @@ use crate::weights::{
     LoadError, MappedWeights, Place, WeightEntry,
     cursor::Cursor,
     error::Quoted,
-    mapped::{self, EntryTable},
+    mapped::{self, Contents, EntryTable},
     stored_bytes,
 };
 
@@ -40,7 +40,18 @@ impl Gguf {
 /// # Errors
 /// When it cannot be mapped, breaks a rule of the format, or holds tensors in types that Orion lacks.
 pub fn open(path: &Path) -> Result<(Metadata, MappedWeights), LoadError> {
-    let file = mapped::map(path)?;
+    read(path, mapped::map(path)?)
+}
+
+/// Reads the head of a file that the program was built with; `name` is for messages.
+///
+/// # Errors
+/// As [`open`].
+pub fn embedded(name: &Path, bytes: &'static [u8]) -> Result<(Metadata, MappedWeights), LoadError> {
+    read(name, Contents::Embedded(bytes))
+}
+
+fn read(path: &Path, file: Contents) -> Result<(Metadata, MappedWeights), LoadError> {
     let gguf = parse(path, file.bytes())?;
     let weights = MappedWeights::new(path.to_owned(), vec![file], gguf.table, Vec::new());
     Ok((gguf.metadata, weights))
