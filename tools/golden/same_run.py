@@ -85,7 +85,7 @@ def main(run, model_folder, out):
     drawn = windows(settings, (len(tokens) - 1) // sequence)
 
     out.mkdir(parents=True, exist_ok=True)
-    furthest = 0.0
+    furthest, smoothed, spent = 0.0, None, 0.0
     with open(out / "metrics.jsonl", "w") as log:
         for line in told:
             begin, step = time.time(), line["step"]
@@ -101,9 +101,10 @@ def main(run, model_folder, out):
             adamw.step()
             seconds = time.time() - begin
             furthest = max(furthest, abs(loss.item() - line["loss"]) / loss.item())
-            found = dict(step=step, loss=loss.item(), learning_rate=rate(optimizer["schedule"], step),
-                         gradient_norm=norm.item(), tokens=step * batch * sequence,
-                         tokens_per_second=batch * sequence / seconds)
+            smoothed, spent = 0.95 * (smoothed or loss.item()) + 0.05 * loss.item(), spent + seconds
+            found = dict(step=step, loss=loss.item(), smoothed_loss=smoothed,
+                         learning_rate=rate(optimizer["schedule"], step), gradient_norm=norm.item(),
+                         tokens=step * batch * sequence, tokens_per_second=batch * sequence / seconds, seconds=spent)
             log.write(json.dumps(found) + "\n")
             log.flush()
             if step % 20 == 0:

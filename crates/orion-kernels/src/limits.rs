@@ -51,6 +51,17 @@ pub fn bf16_gflops(pool: &Pool) -> Option<f64> {
     None
 }
 
+/// Peak GFLOP/s of f16 multiply-add in the registers of all threads, or `None` without the instruction.
+pub fn f16_gflops(pool: &Pool) -> Option<f64> {
+    #[cfg(target_arch = "x86_64")]
+    if pool.isa().f16_arithmetic() {
+        // SAFETY: an `Isa` says so only where the CPU has the instruction.
+        return Some(peak(pool, 2.0, |_, count| unsafe { x86::f16(count) }));
+    }
+    let _ = pool;
+    None
+}
+
 /// Peak GOP/s of 8-bit dot products (`vpdpbusd`) in the registers of all threads, or `None` without the instruction: the
 /// limit of products with quantised weights.
 pub fn int8_gops(pool: &Pool) -> Option<f64> {
@@ -134,9 +145,10 @@ mod x86 {
     use std::{
         arch::x86_64::{
             _MM_HINT_T0, _mm_prefetch, _mm256_fmadd_ps, _mm256_set1_ps, _mm256_setzero_ps,
-            _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_dpbusd_epi32, _mm512_fmadd_ps,
-            _mm512_loadu_si512, _mm512_reduce_add_epi64, _mm512_set1_epi8, _mm512_set1_ps,
-            _mm512_setzero_ps, _mm512_setzero_si512, _mm512_xor_si512,
+            _mm512_castps_ph, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_dpbusd_epi32,
+            _mm512_fmadd_ph, _mm512_fmadd_ps, _mm512_loadu_si512, _mm512_reduce_add_epi64,
+            _mm512_set1_epi8, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512,
+            _mm512_xor_si512,
         },
         hint::black_box,
     };
@@ -201,6 +213,20 @@ mod x86 {
         }
         black_box(sums);
         (SUMS * 16) as u64
+    }
+
+    #[target_feature(enable = "avx512f,avx512fp16")]
+    pub(super) fn f16(count: u64) -> u64 {
+        let zeros = || _mm512_castps_ph(_mm512_setzero_ps());
+        let mut sums = [zeros(); SUMS];
+        let (x, w) = (black_box(zeros()), black_box(zeros()));
+        for _ in 0..count {
+            for sum in &mut sums {
+                *sum = _mm512_fmadd_ph(x, w, *sum);
+            }
+        }
+        black_box(sums);
+        (SUMS * 32) as u64
     }
 
     #[target_feature(enable = "avx512f,avx512vnni")]

@@ -44,10 +44,19 @@ pub(super) fn run(
     std::fs::write(&driver, DRIVER).map_err(|error| format!("{}: {error}", driver.display()))?;
     let pool = Pool::new(THREADS, Isa::detect());
     let f32_peak = limits::f32_gflops(&pool);
-    let bf16_peak = limits::bf16_gflops(&pool).unwrap_or(f32_peak);
-    println!(
-        "{THREADS} threads: f32 {f32_peak:.0}, bf16 {bf16_peak:.0} GFLOP/s; medians of {rounds} runs"
-    );
+    let peaks = [
+        ("f32", Some(f32_peak)),
+        ("bf16", limits::bf16_gflops(&pool)),
+        ("f16", limits::f16_gflops(&pool)),
+    ];
+    let known = || peaks.iter().filter_map(|(name, peak)| Some((name, (*peak)?)));
+    let list: Vec<String> = known().map(|(name, peak)| format!("{name} {peak:.0}")).collect();
+    println!("{THREADS} threads: {} GFLOP/s; medians of {rounds} runs", list.join(", "));
+    // What is rounded could be multiplied in any way.
+    let peak = |dtype: &str| match known().find(|(name, _)| **name == dtype) {
+        Some((_, peak)) => peak.max(f32_peak),
+        None => f32_peak,
+    };
     for (shape, batch, length) in ROWS {
         let name = format!("{} {batch} x {length}", shape.name);
         if !texts.is_empty() && !texts.iter().any(|text| name.contains(text)) {
@@ -55,8 +64,12 @@ pub(super) fn run(
         }
         let model = model_file::provide(folder, shape, DType::F32)?;
         let flops = shape.training_flops(batch, length);
-        let limit = flops / (f32_peak.max(bf16_peak) * 1e9) * 1e3;
-        println!("\n{name}: {:.0} GFLOP a step, at least {limit:.0} ms", flops / 1e9);
+        let limit = |dtype: &str| flops / (peak(dtype) * 1e9) * 1e3;
+        println!(
+            "\n{name}: {:.0} GFLOP a step, in f32 at least {:.0} ms",
+            flops / 1e9,
+            limit("f32")
+        );
         let mut engines: Vec<(String, Vec<Step>)> = Vec::new();
         for _ in 0..rounds {
             let mut answers = Vec::new();
@@ -80,12 +93,12 @@ pub(super) fn run(
                 }
             }
         }
-        report(&engines, limit);
+        report(&engines, &limit);
     }
     Ok(())
 }
 
-fn report(engines: &[(String, Vec<Step>)], limit: f64) {
+fn report(engines: &[(String, Vec<Step>)], limit: &dyn Fn(&str) -> f64) {
     let times = |steps: &[Step]| median(steps.iter().map(|step| step.milliseconds).collect());
     let peaks = |steps: &[Step]| median(steps.iter().map(|step| step.peak_bytes).collect());
     let is_peer = |name: &str| name.starts_with("PyTorch");
@@ -104,7 +117,7 @@ fn report(engines: &[(String, Vec<Step>)], limit: f64) {
         println!(
             "{name:<24}{time:>9.0}{:>12}{:>12.2}{:>10.0}{:>14}",
             part(fastest, |base, own| base / own, time),
-            limit / time,
+            limit(name.split(' ').nth(1).unwrap_or_default()) / time,
             peak / 1024.0 / 1024.0,
             part(smallest, |base, own| own / base, peak),
         );

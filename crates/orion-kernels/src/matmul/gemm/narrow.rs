@@ -141,10 +141,53 @@ impl Number for Avx512F16 {
     }
 }
 
+/// [`Bf16`] where the CPU converts. It takes subnormal numbers for zeros.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+struct Avx512Bf16;
+
+#[cfg(target_arch = "x86_64")]
+impl Number for Avx512Bf16 {
+    #[inline(always)]
+    fn bits(self, value: f32) -> u32 {
+        Bf16.bits(value)
+    }
+
+    #[inline(always)]
+    fn round(self, value: f32) -> f32 {
+        Bf16.round(value)
+    }
+
+    #[inline(always)]
+    fn bits_of(self, values: [f32; LANES]) -> [u16; LANES] {
+        use std::arch::x86_64::{
+            __m256bh, __m256i, _mm256_storeu_si256, _mm512_cvtneps_pbh, _mm512_loadu_ps,
+        };
+        let mut bits = [0; LANES];
+        // SAFETY: `with_rounding` makes this type only where the CPU has AVX-512 BF16; both arrays are as long as the
+        // registers, and both of those hold 256 bits.
+        unsafe {
+            let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(values.as_ptr()));
+            let rounded = std::mem::transmute::<__m256bh, __m256i>(rounded);
+            _mm256_storeu_si256(bits.as_mut_ptr().cast(), rounded);
+        }
+        bits
+    }
+}
+
 /// Calls `$kernel` with the rounding that `$scaled` asks for.
 macro_rules! with_rounding {
     ($isa:expr, $scaled:expr, $kernel:ident($($argument:ident: $kind:ty),*)) => {
         match $scaled {
+            #[cfg(target_arch = "x86_64")]
+            Scaled::Bf16 if $isa.bf16_dot() => {
+                #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,avx2,fma,f16c")]
+                fn rounding($($argument: $kind),*) {
+                    $kernel::<true>($($argument,)* Avx512Bf16)
+                }
+                // SAFETY: an `Isa` exists only where the CPU has its instructions.
+                unsafe { rounding($($argument),*) }
+            }
             Scaled::Bf16 => {
                 let to = Bf16;
                 vectorized!($isa, $kernel($($argument: $kind,)* to: Bf16));
