@@ -2,7 +2,7 @@
 
 use crate::Pool;
 use crate::exp::exp;
-use crate::vectorize::{share, sum_by, vectorized};
+use crate::vectorize::{largest, share, sum_by, vectorized};
 
 /// `out = exp(x - max x) / Σ exp(x - max x)` for each row of `width` elements.
 ///
@@ -22,7 +22,7 @@ pub fn softmax(pool: &Pool, out: &mut [f32], x: &[f32], width: usize) {
 #[inline(always)]
 fn rows<const FUSED: bool>(out: &mut [f32], x: &[f32], width: usize) {
     for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-        let most = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let most = largest(x);
         for (out, &x) in out.iter_mut().zip(x) {
             *out = exp::<FUSED>(x - most);
         }

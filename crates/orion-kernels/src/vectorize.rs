@@ -57,6 +57,26 @@ pub(crate) fn sum_by(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     sums[0] + rest.iter().map(|&x| f(x)).sum::<f32>()
 }
 
+/// The largest `x[i]`, −∞ of none; NaN counts as none.
+#[inline(always)]
+pub(crate) fn largest(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    raise(&mut lanes, x, |x| x);
+    lanes.into_iter().fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// Raises each lane to the largest `f(x[i])` of every sixteenth `i`; NaN counts as none.
+#[inline(always)]
+pub(crate) fn raise(lanes: &mut [f32; 16], x: &[f32], f: impl Fn(f32) -> f32) {
+    // A comparison and a choice, which the compiler vectorises; `f32::max` it does not.
+    let raise = |most: &mut f32, x: f32| *most = if x > *most { x } else { *most };
+    let (chunks, rest) = x.as_chunks::<16>();
+    for chunk in chunks {
+        lanes.iter_mut().zip(chunk).for_each(|(most, &x)| raise(most, f(x)));
+    }
+    lanes.iter_mut().zip(rest).for_each(|(most, &x)| raise(most, f(x)));
+}
+
 /// Elements that are worth waking other threads for: below, a call costs more than the work.
 pub(crate) const WORTH_SHARING: usize = 16 * 1024;
 

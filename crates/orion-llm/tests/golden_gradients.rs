@@ -86,7 +86,7 @@ const IN_BF16: Tolerance = Tolerance {
     saving: Saving { recompute: Some(Saving::is_cheap), dtype: Some(DType::BF16) },
 };
 
-/// Eleven bits, and rounded sums of up to 64 products.
+/// Eleven bits, and rounded sums of up to 128 products.
 const IN_F16: Tolerance = Tolerance { gradient: 2e-2, loss: 5e-4, saving: RECOMPUTING };
 
 fn check(model: &str, backend: &dyn Backend, tolerance: Tolerance) {

@@ -6,7 +6,7 @@ use crate::attention::AttentionShape;
 use crate::exp::exp;
 use crate::matmul::{self, MatrixView, product};
 use crate::pool::{DisjointMut, split};
-use crate::vectorize::{sum_by, vectorized};
+use crate::vectorize::{largest, sum_by, vectorized};
 
 /// Queries whose scores are in memory at a time.
 const BLOCK: usize = 128;
@@ -178,7 +178,7 @@ fn softmax_rows<const FUSED: bool>(
         hidden.fill(0.0);
         let (slopes, hidden) = slopes.split_at_mut(seen);
         hidden.fill(0.0);
-        let most = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let most = largest(weights);
         weights.iter_mut().for_each(|x| *x = exp::<FUSED>((*x - most) * scale));
         let share = 1.0 / sum_by(weights, |x| x);
         let mut mean = [0.0_f32; 16];

@@ -4,7 +4,7 @@
 use crate::Pool;
 use crate::exp::exp;
 use crate::matmul::{MatrixView, Scratch, grow, product};
-use crate::vectorize::{share, sum_by, vectorized};
+use crate::vectorize::{largest, share, sum_by, vectorized};
 
 /// Bytes of logits that are in memory at a time.
 const LOGITS: usize = 32 << 20;
@@ -121,7 +121,7 @@ fn rows_loss(
 /// `ln Σ exp(row)`; the row becomes `factor · softmax(row)` where a factor is given.
 #[inline(always)]
 fn log_sum<const FUSED: bool>(row: &mut [f32], factor: Option<f32>) -> f32 {
-    let most = row.iter().copied().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+    let most = largest(row);
     row.iter_mut().for_each(|x| *x = exp::<FUSED>(*x - most));
     let sum = sum_by(row, |x| x);
     if let Some(factor) = factor {

@@ -301,11 +301,11 @@ fn products_in_f16_are_more_precise_than_in_bf16() {
             let in_f16 = distance(left.in_f16(), right.in_f16());
             let in_bf16 = distance(left.in_bf16(), right.in_bf16());
             let name = isa.name();
-            assert!(in_f16 < 1e-3 && in_f16 < 0.5 * in_bf16, "{name}: {in_f16:e}, {in_bf16:e}");
+            assert!(in_f16 < 1.5e-3 && in_f16 < 0.55 * in_bf16, "{name}: {in_f16:e}, {in_bf16:e}");
             // The same numbers in columns.
             let turned: Vec<f32> = (0..m * k).map(|i| x[i % m * k + i / m]).collect();
             let left = MatrixView::rows(&turned, k, m).transposed();
-            assert!(distance(left.in_f16(), right.in_f16()) < 1e-3, "{name}");
+            assert!(distance(left.in_f16(), right.in_f16()) < 1.5e-3, "{name}");
         }
     }
 }

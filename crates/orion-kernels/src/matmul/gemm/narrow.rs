@@ -2,7 +2,7 @@
 //! crate's, so that it vectorises.
 
 use crate::Isa;
-use crate::vectorize::vectorized;
+use crate::vectorize::{raise, vectorized};
 
 /// What both operands of a product are rounded to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub(super) enum Scaled {
 /// Values that are paired at once.
 const LANES: usize = 16;
 
-/// Where the largest value of a block is brought: products of two stay below 2⁸, and sums of 64 of those in range.
+/// Where the largest value of a block is brought: products of two stay below 2⁸, and sums of 128 of those in range.
 const LARGEST_EXPONENT: i32 = 3;
 
 impl Narrow {
@@ -301,11 +301,11 @@ fn join_all<const FUSED: bool>(
 
 #[inline(always)]
 fn largest_of_all<const FUSED: bool>(lines: Lines<'_>) -> f32 {
-    let mut largest = [0.0_f32; LANES];
+    let mut lanes = [0.0; LANES];
     for line in lines.data.chunks(lines.stride).take(lines.count) {
-        raise(&mut largest, &line[..lines.width]);
+        raise(&mut lanes, &line[..lines.width], f32::abs);
     }
-    largest.into_iter().fold(0.0, f32::max)
+    lanes.into_iter().fold(0.0, f32::max)
 }
 
 #[inline(always)]
@@ -315,20 +315,9 @@ fn round_all<const FUSED: bool>(values: &mut [f32], to: impl Number) {
 
 #[inline(always)]
 fn largest_all<const FUSED: bool>(values: &[f32]) -> f32 {
-    let mut largest = [0.0_f32; LANES];
-    raise(&mut largest, values);
-    largest.into_iter().fold(0.0, f32::max)
-}
-
-/// Raises each lane to the largest size of its values.
-#[inline(always)]
-fn raise(largest: &mut [f32; LANES], values: &[f32]) {
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    let larger = |most: &mut f32, x: f32| *most = if x.abs() > *most { x.abs() } else { *most };
-    for chunk in chunks {
-        largest.iter_mut().zip(chunk).for_each(|(most, &x)| larger(most, x));
-    }
-    largest.iter_mut().zip(rest).for_each(|(most, &x)| larger(most, x));
+    let mut lanes = [0.0; LANES];
+    raise(&mut lanes, values, f32::abs);
+    lanes.into_iter().fold(0.0, f32::max)
 }
 
 #[inline(always)]

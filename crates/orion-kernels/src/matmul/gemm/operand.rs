@@ -131,7 +131,7 @@ impl<'a> MatrixView<'a> {
     }
 
     /// The matrix rounded to f16, in the same memory, block by block times the power of two that brings it into range; a
-    /// product of two such ones is summed in f16 over up to 64 columns, in f32 over those sums.
+    /// product of two such ones is summed in f16 over up to 128 columns, in f32 over those sums.
     pub fn in_f16(self) -> Self {
         Self { narrow: Some(Narrow::F16), ..self }
     }
