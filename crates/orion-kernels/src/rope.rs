@@ -36,15 +36,22 @@ pub fn rope(
         return;
     }
     share(pool, out, token, |out, at| {
-        let mut cos = vec![0.0; head_dim / 2];
-        let mut sin = vec![0.0; head_dim / 2];
+        let half = head_dim / 2;
+        // The sequences of a batch have the same places.
+        let places = (out.len() / token).min(sequence);
+        let mut cos = vec![0.0; places * half];
+        let mut sin = vec![0.0; places * half];
         for (index, out) in out.chunks_exact_mut(token).enumerate() {
             let start = at + index * token;
-            let place = position + start / token % sequence;
-            for ((cos, sin), &frequency) in cos.iter_mut().zip(&mut sin).zip(frequencies) {
-                // The angle is rounded to f32, as the models were trained; its sine and cosine are exact to f32.
-                let angle = f64::from(place as f32 * frequency);
-                (*sin, *cos) = (angle.sin() as f32, angle.cos() as f32);
+            let row = index % places * half..(index % places + 1) * half;
+            let (cos, sin) = (&mut cos[row.clone()], &mut sin[row]);
+            if index < places {
+                let place = position + start / token % sequence;
+                for ((cos, sin), &frequency) in cos.iter_mut().zip(&mut *sin).zip(frequencies) {
+                    // The angle is rounded to f32, as the models were trained; its sine and cosine are exact to f32.
+                    let angle = f64::from(place as f32 * frequency);
+                    (*sin, *cos) = (angle.sin() as f32, angle.cos() as f32);
+                }
             }
             let x = &x[start..start + token];
             let (cos, sin) = (&*cos, &*sin);
@@ -79,6 +86,7 @@ mod tests {
                 (RopeShape { batch: 2, sequence: 3, heads: 2, head_dim: 6 }, 0),
                 (RopeShape { batch: 1, sequence: 1, heads: 12, head_dim: 64 }, 100_000),
                 (RopeShape { batch: 1, sequence: 40, heads: 9, head_dim: 64 }, 7),
+                (RopeShape { batch: 7, sequence: 13, heads: 6, head_dim: 48 }, 3),
             ] {
                 let RopeShape { batch, sequence, heads, head_dim } = shape;
                 let half = head_dim / 2;
