@@ -1,10 +1,12 @@
 //! From text files to a token file: nothing may depend on threads or on where long texts are cut.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use orion_llm::data::{
-    Corpus, TokenFile, TokenFileOptions, TokenWidth, TokenWriter, Tokenized, tokenize_corpus,
+    Corpus, DataError, TokenFile, TokenFileOptions, TokenWidth, TokenWriter, Tokenized,
+    tokenize_corpus,
 };
 use orion_llm::tokenizer::{AddSpecial, ParseSpecial, Tokenizer};
 
@@ -24,8 +26,10 @@ fn tokenize(
     let mut writer =
         TokenWriter::create(&path, TokenWidth::U16, tokenizer.vocab_size()).expect("a writer");
     let mut read = 0;
-    let counted =
-        tokenize_corpus(&corpus, tokenizer, end, &mut writer, threads, &mut |bytes| read = bytes);
+    let counted = tokenize_corpus(&corpus, tokenizer, end, &mut writer, threads, &mut |bytes| {
+        read = bytes;
+        ControlFlow::Continue(())
+    });
     assert_eq!(read, corpus.bytes());
     writer.finish(Some(end), None).expect("a file");
     let file = TokenFile::open(&path, TokenFileOptions::default()).expect("a token file");
@@ -103,9 +107,29 @@ fn an_error_in_the_middle_leaves_no_file() {
     let corpus = Corpus::open(&[folder.path().to_owned()]).expect("a corpus");
     let path = folder.path().join("data.bin");
     let mut writer = TokenWriter::create(&path, TokenWidth::U16, 50_000).expect("a writer");
-    let result = tokenize_corpus(&corpus, &tokenizer, 0, &mut writer, 2, &mut |_| {});
+    let result =
+        tokenize_corpus(&corpus, &tokenizer, 0, &mut writer, 2, &mut |_| ControlFlow::Continue(()));
     drop(writer);
     let message = result.expect_err("bad text").to_string();
     assert!(message.contains("text.txt: byte 1500000"), "{message}");
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+}
+
+#[test]
+fn work_that_is_broken_off_leaves_no_file() {
+    let tokenizer = Tokenizer::open(&golden("tokenizer/gpt2.json"), None).expect("a tokenizer");
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("text.txt"), "word ".repeat(300_000)).expect("a file");
+    let corpus = Corpus::open(&[folder.path().to_owned()]).expect("a corpus");
+    let path = folder.path().join("data.bin");
+    let mut writer = TokenWriter::create(&path, TokenWidth::U16, 50_000).expect("a writer");
+    let mut calls = 0;
+    let result = tokenize_corpus(&corpus, &tokenizer, 0, &mut writer, 2, &mut |_| {
+        calls += 1;
+        ControlFlow::Break(())
+    });
+    drop(writer);
+    assert!(matches!(result, Err(DataError::Stopped)), "{result:?}");
+    assert_eq!(calls, 1);
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
 }

@@ -5,6 +5,7 @@ mod chart;
 mod command;
 mod default_model;
 mod failure;
+mod interrupt;
 mod output;
 
 use std::process::ExitCode;

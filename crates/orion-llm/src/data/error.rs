@@ -37,6 +37,9 @@ pub enum DataError {
         /// What to do about it.
         remedy: String,
     },
+    /// Whoever watches the progress broke the work off.
+    #[error("stopped; nothing was written")]
+    Stopped,
     /// There is no text in any of the files.
     #[error("no text in {inputs}; give .txt, .md or .jsonl files, or folders that hold some")]
     NoText {

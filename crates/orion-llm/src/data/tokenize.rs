@@ -1,5 +1,6 @@
 //! A corpus becomes a token file: several threads encode, one reads and writes in order.
 
+use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -43,17 +44,17 @@ pub fn end_of_text(tokenizer: &Tokenizer) -> Result<TokenId, DataError> {
 }
 
 /// Writes the tokens of all documents, each followed by `end_of_text`, on `threads` threads. The names of control
-/// tokens in the text are spelled out. `progress` hears how many bytes of the files have been read.
+/// tokens in the text are spelled out. `progress` hears how many bytes of the files have been read, and may break off.
 ///
 /// # Errors
-/// Files that are no text, text that cannot be encoded, and what the system refuses.
+/// Files that are no text, text that cannot be encoded, what the system refuses, and being broken off.
 pub fn tokenize_corpus(
     corpus: &Corpus,
     tokenizer: &Tokenizer,
     end_of_text: TokenId,
     writer: &mut TokenWriter,
     threads: usize,
-    progress: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Tokenized, DataError> {
     let threads = threads.max(1);
     let mut result = Tokenized::default();
@@ -102,7 +103,9 @@ pub fn tokenize_corpus(
             let encoder = encoders.get(given % threads).ok_or_else(stopped)?;
             encoder.give.send(parcel).map_err(|_| stopped())?;
             given += 1;
-            progress(pieces.bytes_read());
+            if progress(pieces.bytes_read()).is_break() {
+                return Err(DataError::Stopped);
+            }
         }
         while taken < given {
             take(taken)?;

@@ -13,8 +13,9 @@ use crate::data::{Batch, BatchOptions, Batches, DataError, EvaluationBatches, To
 
 /// Weight of the past in the smoothed loss.
 const SMOOTHING: f64 = 0.95;
-/// Batches of an evaluation in the middle of a run.
-const EVALUATION_BATCHES: usize = 32;
+/// Most batches of an evaluation, and fewest: between, as many as there are steps from one to the next, so that it takes
+/// about a third of their time.
+const EVALUATION_BATCHES: (usize, usize) = (32, 4);
 
 /// Something that happened.
 #[derive(Debug)]
@@ -194,9 +195,12 @@ impl Run {
 
     /// The mean loss over the first batches of the validation part; `None` without one.
     fn validation_loss(&mut self) -> Result<Option<f64>, TrainError> {
-        let (split, size) = (self.batches.split(), self.state.settings.batch);
+        let (split, settings) = (self.batches.split(), &self.state.settings);
+        let (most, fewest) = EVALUATION_BATCHES;
+        let wanted = usize::try_from(settings.evaluate_every).unwrap_or(most).clamp(fewest, most);
+        let batches = EvaluationBatches::new(&self.file, split, settings.batch);
         let (mut sum, mut count) = (0.0, 0);
-        for batch in EvaluationBatches::new(&self.file, split, size).take(EVALUATION_BATCHES) {
+        for batch in batches.take(wanted) {
             sum += f64::from(self.trainer.loss(&batch)?) * batch.counted as f64;
             count += batch.counted;
         }

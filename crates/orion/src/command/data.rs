@@ -1,6 +1,8 @@
 //! `orion data`: text files become the token files that training reads.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use clap::{Args, Subcommand};
@@ -14,6 +16,7 @@ use serde_json::json;
 
 use super::model::TokenizerOptions;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::output;
 
 /// Prepare data for training.
@@ -88,6 +91,7 @@ impl TokenizeFiles {
             let rule = format!("{} is both a text and --out", clash.display());
             return Err(Failure::Usage(rule));
         }
+        interrupt::watch()?;
         let tokenizer = self.open_tokenizer(&corpus)?;
         let vocab_size = tokenizer.vocab_size();
         let width = self.dtype.unwrap_or_else(|| TokenWidth::for_vocabulary(vocab_size));
@@ -210,6 +214,8 @@ pub(super) fn write_tokens(
     let bar = progress_bar(corpus.bytes(), "tokenizing");
     let done = tokenize_corpus(corpus, tokenizer, separator, &mut writer, threads, &mut |bytes| {
         bar.set_position(bytes);
+        let stops = interrupt::ASKED.load(Ordering::Relaxed);
+        if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
     let done = done?;

@@ -8,8 +8,6 @@ mod resumption;
 mod tokens;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use orion_llm::train::model_folder::copy_weights;
 use orion_llm::train::{Event, Run, RunError};
@@ -19,7 +17,7 @@ use self::plan::Lock;
 use self::preparation::Preparation;
 use self::progress::Progress;
 use crate::failure::Failure;
-use crate::output;
+use crate::interrupt;
 
 impl Train {
     pub(crate) fn run(self) -> Result<(), Failure> {
@@ -29,20 +27,12 @@ impl Train {
         })?;
         let _lock = Lock::take(&plan.out)?;
         plan.refuse_existing_run()?;
+        interrupt::watch()?;
         let Preparation { mut run, resumed_at } = plan.prepare()?;
-
-        let stop = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&stop);
-        ctrlc::set_handler(move || {
-            if flag.swap(true, Ordering::SeqCst) {
-                leave_at_once();
-            }
-            output::note("stopping after this step; once more to stop without saving");
-        })
-        .map_err(|error| Failure::Failed(format!("cannot watch for Ctrl-C: {error}")))?;
+        interrupt::stopped_before("the first step")?;
 
         let mut progress = Progress::start(&self, &plan.out, &run, resumed_at)?;
-        let ending = run.train(&stop, &mut |event: Event<'_>| progress.hear(&event));
+        let ending = run.train(&interrupt::ASKED, &mut |event: Event<'_>| progress.hear(&event));
         progress.clear();
         let ending = ending.map_err(|error| match error {
             RunError::Listener(failure) => failure,
@@ -73,12 +63,6 @@ fn leave_model(out: &Path, run: &Run) -> Result<String, Failure> {
             Ok(format!("of step {}", state.step))
         }
     }
-}
-
-/// A second Ctrl-C: whoever asks twice does not want to wait for the checkpoint.
-#[expect(clippy::exit, reason = "the loop is in the middle of a step, and the user asked twice")]
-fn leave_at_once() {
-    std::process::exit(130);
 }
 
 /// The failure of a run, and what is left of it.
