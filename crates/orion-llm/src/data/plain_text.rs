@@ -1,4 +1,4 @@
-//! Plain text as documents: cut at [`END_OF_TEXT`](super::END_OF_TEXT) where it occurs, else one document a file.
+//! Plain text as documents: cut at [`END_OF_TEXT`] where it occurs, else one document a file.
 //!
 //! White space next to a separator belongs to neither document; text at the file's ends is kept as it is.
 

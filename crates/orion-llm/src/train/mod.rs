@@ -2,7 +2,7 @@
 //!
 //! * [`graph`] derives loss and gradients; [`trainer`] makes steps with them on any backend.
 //! * [`run`] is the loop over a token file: steps, evaluations, [`checkpoints`].
-//! * [`preset`] and [`init`] are models to begin with; [`model_folder`] writes them.
+//! * [`mod@preset`] and [`init`] are models to begin with; [`model_folder`] writes them.
 
 pub mod checkpoints;
 pub mod graph;

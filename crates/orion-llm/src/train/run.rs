@@ -1,6 +1,7 @@
 //! A training run: steps on batches of a token file, evaluations, checkpoints. Devices, files of metrics and the terminal
 //! are others' business: what happens is told as [`Event`]s.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +14,9 @@ use crate::data::{Batch, BatchOptions, Batches, DataError, EvaluationBatches, To
 
 /// Weight of the past in the smoothed loss.
 const SMOOTHING: f64 = 0.95;
-/// Most batches of an evaluation, and fewest: between, as many as there are steps from one to the next, so that it takes
+/// Fewest and most batches of an evaluation. Between, they are as many as the steps from one to the next, so that it takes
 /// about a third of their time.
-const EVALUATION_BATCHES: (usize, usize) = (32, 4);
+const EVALUATION_BATCHES: RangeInclusive<usize> = 4..=32;
 
 /// Something that happened.
 #[derive(Debug)]
@@ -196,7 +197,7 @@ impl Run {
     /// The mean loss over the first batches of the validation part; `None` without one.
     fn validation_loss(&mut self) -> Result<Option<f64>, TrainError> {
         let (split, settings) = (self.batches.split(), &self.state.settings);
-        let (most, fewest) = EVALUATION_BATCHES;
+        let (&fewest, &most) = (EVALUATION_BATCHES.start(), EVALUATION_BATCHES.end());
         let wanted = usize::try_from(settings.evaluate_every).unwrap_or(most).clamp(fewest, most);
         let batches = EvaluationBatches::new(&self.file, split, settings.batch);
         let (mut sum, mut count) = (0.0, 0);

@@ -1,6 +1,6 @@
 //! Line charts: panels over one another that share the horizontal axis, drawn once and written as SVG, PNG or HTML.
 //!
-//! A [`Figure`] says what is shown. [`Layout`] gives everything its place and yields a [`Scene`] of lines, dots and
+//! A [`Figure`] says what is shown. [`Layout`] gives everything its place and yields a scene of lines, dots and
 //! texts, which [`svg`] writes as text and [`png`] paints; [`html`] wraps the former into a page.
 
 mod axis;
