@@ -31,7 +31,21 @@ pub fn f16_to_f32(pool: &Pool, out: &mut [f32], x: &[f16]) {
 /// When lengths differ.
 pub fn f32_to_bf16(pool: &Pool, out: &mut [bf16], x: &[f32]) {
     assert_eq!(out.len(), x.len(), "operands of one length");
-    share(pool, out, 16, |out, at| out.convert_from_f32_slice(&x[at..at + out.len()]));
+    share(pool, out, 16, |out, at| {
+        let x = &x[at..at + out.len()];
+        vectorized!(pool.isa(), narrow(out: &mut [bf16], x: &[f32]));
+    });
+}
+
+#[inline(always)]
+fn narrow<const FUSED: bool>(out: &mut [bf16], x: &[f32]) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        let bits = x.to_bits();
+        let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;
+        // A NaN's low bits must not carry into infinity.
+        let quiet = (bits >> 16) as u16 | 0x40;
+        *out = bf16::from_bits(if x.is_nan() { quiet } else { rounded });
+    }
 }
 
 /// `out = x`, exactly.
@@ -40,7 +54,18 @@ pub fn f32_to_bf16(pool: &Pool, out: &mut [bf16], x: &[f32]) {
 /// When lengths differ.
 pub fn bf16_to_f32(pool: &Pool, out: &mut [f32], x: &[bf16]) {
     assert_eq!(out.len(), x.len(), "operands of one length");
-    share(pool, out, 16, |out, at| x[at..at + out.len()].convert_to_f32_slice(out));
+    share(pool, out, 16, |out, at| {
+        let x = &x[at..at + out.len()];
+        vectorized!(pool.isa(), widen(out: &mut [f32], x: &[bf16]));
+    });
+}
+
+/// `out = x` for as many as there are of both.
+#[inline(always)]
+pub(crate) fn widen<const FUSED: bool>(out: &mut [f32], x: &[bf16]) {
+    for (out, x) in out.iter_mut().zip(x) {
+        *out = f32::from_bits(u32::from(x.to_bits()) << 16);
+    }
 }
 
 /// Rounds `x` to bf16, two to the bits of each `f32` of `out`: values that wait in half the memory.

@@ -82,17 +82,6 @@ fn add_assign_all<const FUSED: bool>(out: &mut [f32], y: &[f32]) {
     }
 }
 
-/// `out += factor · y`.
-///
-/// # Panics
-/// When lengths differ.
-pub fn add_scaled(pool: &Pool, out: &mut [f32], y: &[f32], factor: f32) {
-    assert_eq!(out.len(), y.len(), "operands of one length");
-    share(pool, out, 16, |out, at| {
-        out.iter_mut().zip(&y[at..]).for_each(|(out, y)| *out += factor * y);
-    });
-}
-
 /// `out = x · factor`.
 ///
 /// # Panics

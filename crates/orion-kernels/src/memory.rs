@@ -7,6 +7,7 @@ use std::{
     fmt,
     fs::File,
     io,
+    marker::PhantomData,
     ops::{Deref, DerefMut, Range},
     path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -107,60 +108,69 @@ impl Drop for PageBuffer {
 }
 
 /// Numbers in huge pages where the system has them: buffers of activations, parameters and gradients.
-#[derive(Default)]
-pub struct FloatBuffer {
+pub struct NumberBuffer<T> {
     pages: Option<PageBuffer>,
+    kind: PhantomData<T>,
 }
 
-impl FloatBuffer {
+/// Numbers of `f32`.
+pub type FloatBuffer = NumberBuffer<f32>;
+
+impl<T: Plain> NumberBuffer<T> {
     /// Zeroes. Memory is taken page by page as it is written.
     ///
     /// # Panics
     /// When the system refuses the memory, as a vector would.
     pub fn zeroed(len: usize) -> Self {
-        let bytes = len.saturating_mul(size_of::<f32>());
+        let bytes = len.saturating_mul(size_of::<T>());
         match PageBuffer::zeroed(bytes) {
-            Ok(pages) => Self { pages: (len > 0).then_some(pages) },
+            Ok(pages) => Self { pages: (len > 0).then_some(pages), kind: PhantomData },
             Err(error) => panic!("{bytes} bytes of memory: {error}"),
         }
     }
 }
 
-impl From<&[f32]> for FloatBuffer {
-    fn from(values: &[f32]) -> Self {
+impl<T> Default for NumberBuffer<T> {
+    fn default() -> Self {
+        Self { pages: None, kind: PhantomData }
+    }
+}
+
+impl<T: Plain> From<&[T]> for NumberBuffer<T> {
+    fn from(values: &[T]) -> Self {
         let mut buffer = Self::zeroed(values.len());
         buffer.copy_from_slice(values);
         buffer
     }
 }
 
-impl Deref for FloatBuffer {
-    type Target = [f32];
+impl<T: Plain> Deref for NumberBuffer<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
+    fn deref(&self) -> &[T] {
         self.pages.as_ref().map_or(&[], PageBuffer::as_slice)
     }
 }
 
-impl DerefMut for FloatBuffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
+impl<T: Plain> DerefMut for NumberBuffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
         self.pages.as_mut().map_or(&mut [], PageBuffer::as_mut_slice)
     }
 }
 
-impl Clone for FloatBuffer {
+impl<T: Plain> Clone for NumberBuffer<T> {
     fn clone(&self) -> Self {
         Self::from(&**self)
     }
 }
 
-impl PartialEq for FloatBuffer {
+impl<T: Plain + PartialEq> PartialEq for NumberBuffer<T> {
     fn eq(&self, other: &Self) -> bool {
         **self == **other
     }
 }
 
-impl fmt::Debug for FloatBuffer {
+impl<T: Plain + fmt::Debug> fmt::Debug for NumberBuffer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }

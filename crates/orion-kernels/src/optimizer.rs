@@ -1,26 +1,95 @@
 //! What an optimiser does to parameters: the global norm of gradients, and AdamW's step (Loshchilov and Hutter, 2019).
 
+use std::ops::Range;
+
+use half::bf16;
+
 use crate::Pool;
+use crate::convert::widen;
 use crate::pool::{DisjointMut, split};
-use crate::vectorize::{sum_by, vectorized};
+use crate::vectorize::{share, sum_by, vectorized};
 
 /// Elements whose squares are summed in f32 before they join the sum in f64.
 const RUN: usize = 4096;
 
+/// A parameter's gradient.
+#[derive(Clone, Copy, Debug)]
+pub enum Gradient<'a> {
+    /// As it was summed.
+    F32(&'a [f32]),
+    /// Rounded once.
+    Bf16(&'a [bf16]),
+}
+
+impl Gradient<'_> {
+    /// Number of elements.
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::F32(x) => x.len(),
+            Self::Bf16(x) => x.len(),
+        }
+    }
+
+    /// Whether it has no elements.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements of `range`, not more than a run of them, widened into `wide` where they need it.
+    #[inline(always)]
+    fn read<'w>(&'w self, range: Range<usize>, wide: &'w mut [f32; RUN]) -> &'w [f32] {
+        match self {
+            Self::F32(x) => &x[range],
+            Self::Bf16(x) => {
+                let wide = &mut wide[..range.len()];
+                widen::<false>(wide, &x[range]);
+                wide
+            }
+        }
+    }
+}
+
 /// `Σ x²`, the same for every number of threads.
-pub fn sum_of_squares(pool: &Pool, x: &[f32]) -> f64 {
+pub fn sum_of_squares(pool: &Pool, x: Gradient<'_>) -> f64 {
     let mut sums = vec![0.0_f64; x.len().div_ceil(RUN)];
     pool.for_each_part_mut(&mut sums, 64, |part, sums| {
-        for (x, sum) in x[part * 64 * RUN..].chunks(RUN).zip(sums) {
-            *sum = f64::from(vectorized!(pool.isa(), squares(x: &[f32]) -> f32));
-        }
+        let start = part * 64 * RUN;
+        vectorized!(pool.isa(), squares(sums: &mut [f64], x: Gradient<'_>, start: usize));
     });
     sums.iter().sum()
 }
 
 #[inline(always)]
-fn squares<const FUSED: bool>(x: &[f32]) -> f32 {
-    sum_by(x, |x| x * x)
+fn squares<const FUSED: bool>(sums: &mut [f64], x: Gradient<'_>, start: usize) {
+    let mut wide = [0.0; RUN];
+    for (run, sum) in sums.iter_mut().enumerate() {
+        let at = start + run * RUN;
+        *sum = f64::from(sum_by(x.read(at..x.len().min(at + RUN), &mut wide), |x| x * x));
+    }
+}
+
+/// `sum += factor · x`.
+///
+/// # Panics
+/// When lengths differ.
+pub fn accumulate(pool: &Pool, sum: &mut [f32], x: Gradient<'_>, factor: f32) {
+    assert_eq!(sum.len(), x.len(), "operands of one length");
+    share(pool, sum, RUN, |sum, start| {
+        vectorized!(
+            pool.isa(),
+            add_all(sum: &mut [f32], x: Gradient<'_>, start: usize, factor: f32)
+        );
+    });
+}
+
+#[inline(always)]
+fn add_all<const FUSED: bool>(sum: &mut [f32], x: Gradient<'_>, start: usize, factor: f32) {
+    let mut wide = [0.0; RUN];
+    for (run, sum) in sum.chunks_mut(RUN).enumerate() {
+        let at = start + run * RUN;
+        let x = x.read(at..at + sum.len(), &mut wide);
+        sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += factor * x);
+    }
 }
 
 /// One step of AdamW.
@@ -51,7 +120,7 @@ pub fn adamw(
     weights: &mut [f32],
     first: &mut [f32],
     second: &mut [f32],
-    gradients: &[f32],
+    gradients: Gradient<'_>,
     options: AdamW,
 ) {
     let len = weights.len();
@@ -73,11 +142,12 @@ pub fn adamw(
         let (weights, first, second) = unsafe {
             (weights.slice(own.clone()), first.slice(own.clone()), second.slice(own.clone()))
         };
-        let gradients = &gradients[own];
+        let start = own.start;
         vectorized!(
             pool.isa(),
             update(
-                weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: &[f32], constants: Constants
+                weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: Gradient<'_>, start: usize,
+                constants: Constants
             )
         );
     });
@@ -93,6 +163,24 @@ struct Constants {
 
 #[inline(always)]
 fn update<const FUSED: bool>(
+    weights: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    gradients: Gradient<'_>,
+    start: usize,
+    constants: Constants,
+) {
+    let mut wide = [0.0; RUN];
+    let runs = first.chunks_mut(RUN).zip(second.chunks_mut(RUN));
+    for (run, (weights, (first, second))) in weights.chunks_mut(RUN).zip(runs).enumerate() {
+        let at = start + run * RUN;
+        let gradients = gradients.read(at..at + weights.len(), &mut wide);
+        update_run(weights, first, second, gradients, constants);
+    }
+}
+
+#[inline(always)]
+fn update_run(
     weights: &mut [f32],
     first: &mut [f32],
     second: &mut [f32],
@@ -120,7 +208,8 @@ mod tests {
         for len in [0, 5, RUN, 300 * RUN + 17] {
             let x = noise(len, 1);
             let want: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
-            let found = [1, 2, 3].map(|n| sum_of_squares(&Pool::new(n, Isa::detect()), &x));
+            let found =
+                [1, 2, 3].map(|n| sum_of_squares(&Pool::new(n, Isa::detect()), Gradient::F32(&x)));
             assert!((found[0] - want).abs() <= 1e-6 * want, "{} for {want}", found[0]);
             assert!(found.iter().all(|sum| sum.to_bits() == found[0].to_bits()));
         }
@@ -146,7 +235,8 @@ mod tests {
                     step,
                     scale: 0.5,
                 };
-                adamw(&pool, &mut weights, &mut first, &mut second, &gradients, options);
+                let gradient = Gradient::F32(&gradients);
+                adamw(&pool, &mut weights, &mut first, &mut second, gradient, options);
                 for ([w, m, v], g) in want.iter_mut().zip(gradients) {
                     let g = 0.5 * f64::from(g);
                     (*m, *v) = (0.9 * *m + 0.1 * g, 0.95 * *v + 0.05 * g * g);
@@ -158,6 +248,36 @@ mod tests {
             }
             for (&found, [want, ..]) in weights.iter().zip(want) {
                 assert_near(found, want, 1e-6, isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_of_bf16_do_what_the_numbers_they_stand_for_do() {
+        for isa in Isa::available() {
+            for len in [1, RUN - 1, 20 * RUN + 77] {
+                let pool = Pool::new(2, isa);
+                let narrow: Vec<bf16> = noise(len, 3).into_iter().map(bf16::from_f32).collect();
+                let wide: Vec<f32> = narrow.iter().map(|x| x.to_f32()).collect();
+                let options = AdamW {
+                    rate: 0.01,
+                    beta1: 0.9,
+                    beta2: 0.95,
+                    eps: 1e-8,
+                    decay: 0.1,
+                    step: 1,
+                    scale: 0.5,
+                };
+                let results = [Gradient::F32(&wide), Gradient::Bf16(&narrow)].map(|gradient| {
+                    let (mut weights, mut sum) = (noise(len, 1), noise(len, 2));
+                    let (mut first, mut second) = (vec![0.0; len], vec![0.0; len]);
+                    adamw(&pool, &mut weights, &mut first, &mut second, gradient, options);
+                    accumulate(&pool, &mut sum, gradient, 0.5);
+                    (weights, first, second, sum, sum_of_squares(&pool, gradient))
+                });
+                assert!(results[0] == results[1], "{} {len}", isa.name());
+                let last = noise(len, 2)[len - 1] + 0.5 * wide[len - 1];
+                assert_near(results[0].3[len - 1], f64::from(last), 1e-6, isa.name());
             }
         }
     }

@@ -76,18 +76,22 @@ struct Tolerance {
     saving: Saving,
 }
 
-const KEEPING: Saving = Saving { recompute: None, dtype: None };
-const RECOMPUTING: Saving = Saving { recompute: Some(Saving::is_cheap), dtype: None };
+const KEEPING: Saving = Saving { recompute: None, dtype: None, gradients: None };
+const RECOMPUTING: Saving = Saving { recompute: Some(Saving::is_cheap), ..KEEPING };
 const IN_F32: Tolerance = Tolerance { gradient: 1e-3, loss: 2e-6, saving: RECOMPUTING };
 /// Operands of products have eight bits each: errors of 2⁻⁹ that add up over layers.
 const IN_BF16: Tolerance = Tolerance {
     gradient: 5e-2,
     loss: 1e-3,
-    saving: Saving { recompute: Some(Saving::is_cheap), dtype: Some(DType::BF16) },
+    saving: Saving { dtype: Some(DType::BF16), gradients: Some(DType::BF16), ..RECOMPUTING },
 };
 
 /// Eleven bits, and rounded sums of up to 128 products.
-const IN_F16: Tolerance = Tolerance { gradient: 2e-2, loss: 5e-4, saving: RECOMPUTING };
+const IN_F16: Tolerance = Tolerance {
+    gradient: 2e-2,
+    loss: 5e-4,
+    saving: Saving { gradients: Some(DType::BF16), ..RECOMPUTING },
+};
 
 fn check(model: &str, backend: &dyn Backend, tolerance: Tolerance) {
     let bytes = std::fs::read(folder(model).join("golden.safetensors")).unwrap();

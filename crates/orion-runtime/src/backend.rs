@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use half::bf16;
 use orion_compiler::{DType, Op, Program, TensorType, Verified};
 
 use crate::weights::WeightSet;
@@ -68,6 +69,8 @@ pub enum TensorView<'a> {
 pub enum TensorViewMut<'a> {
     F32(&'a mut [f32]),
     I32(&'a mut [i32]),
+    /// For outputs of that type only, in half the memory.
+    Bf16(&'a mut [bf16]),
 }
 
 impl TensorView<'_> {
@@ -84,6 +87,7 @@ impl TensorViewMut<'_> {
         match self {
             Self::F32(data) => (DType::F32, data.len()),
             Self::I32(data) => (DType::I32, data.len()),
+            Self::Bf16(data) => (DType::BF16, data.len()),
         }
     }
 }
@@ -199,7 +203,10 @@ fn check_side(
     for (parameter, &(dtype, found)) in parameters.iter().zip(given) {
         let expected = program.type_of(parameter.value);
         // Dense real values of any width are handed over as f32.
-        let same_kind = (expected.dtype == DType::I32) == (dtype == DType::I32);
+        let same_kind = match dtype {
+            DType::F32 => expected.dtype != DType::I32,
+            _ => expected.dtype == dtype,
+        };
         if expected.elements() != found || !same_kind {
             let (name, expected) = (parameter.name.clone(), expected.clone());
             return Err(RunError::Tensor { name, expected, found, dtype });

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use half::bf16;
 use orion_compiler::interpret::{Arguments, interpret};
 use orion_compiler::{DType, Op, Precision, Program, Tensor, TensorType, Verified};
 
@@ -57,6 +58,11 @@ impl Executable for Interpreted {
     }
 }
 
+/// A tensor's numbers, which are of that type already, as bf16.
+pub(crate) fn narrow(tensor: &Tensor, out: &mut [bf16]) {
+    out.iter_mut().zip(tensor.reals()).for_each(|(to, &from)| *to = bf16::from_f64(from));
+}
+
 struct Interpretation {
     programs: Programs,
     states: BTreeMap<String, Tensor>,
@@ -107,6 +113,7 @@ impl Session for Interpretation {
                         .for_each(|(to, &from)| *to = f32::from(u8::from(from)));
                 }
                 TensorViewMut::I32(data) => data.copy_from_slice(tensor.ints()),
+                TensorViewMut::Bf16(data) => narrow(tensor, data),
             }
         }
         Ok(())

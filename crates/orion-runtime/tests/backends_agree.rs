@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use half::bf16;
 use orion_compiler::op::{Kind, OPS, Sample};
 use orion_compiler::{Builder, DType, Program, TensorType, Value, Verified, verify};
 use orion_kernels::Isa;
@@ -222,6 +223,65 @@ fn states_live_in_the_session_and_are_shared_by_its_programs() {
                 backend.name()
             );
         }
+    }
+}
+
+#[test]
+fn outputs_of_bf16_come_in_their_own_type_or_as_f32() {
+    let b = Builder::new("rounded");
+    let x = b.input("x", TensorType::new(DType::F32, [3]));
+    let wide = b.neg(x);
+    let narrow = b.cast(wide, DType::BF16);
+    b.output("narrow", narrow);
+    b.output("wide", wide);
+    b.output("again", b.reshape(narrow, &[3, 1]));
+    b.output("alone", b.cast(b.mul(x, x), DType::BF16));
+    let program = verify(b.finish().unwrap()).unwrap();
+    // 1 + 2⁻⁸ lies between two numbers of bf16 and goes to the even one.
+    let x = [1.0, 1.0 + 1.0 / 256.0, -1.0 - 3.0 / 256.0];
+    for backend in [&Reference as &dyn Backend, &Cpu::new(1)] {
+        let weights = Arc::new(WeightSet::new(Arc::new(MemoryWeights::new("none"))));
+        let executable = backend.load(weights).unwrap();
+        let id = executable.add(&program).unwrap();
+        let mut session = executable.session();
+        let (mut wide, mut again) = ([0.0; 3], [0.0; 3]);
+        let (mut narrow, mut alone) = ([bf16::ZERO; 3], [bf16::ZERO; 3]);
+        let outputs = &mut [
+            TensorViewMut::Bf16(&mut narrow),
+            TensorViewMut::F32(&mut wide),
+            TensorViewMut::F32(&mut again),
+            TensorViewMut::Bf16(&mut alone),
+        ];
+        session.run(id, &[TensorView::F32(&x)], outputs).unwrap();
+        assert_eq!(wide, x.map(|x| -x), "{}", backend.name());
+        assert_eq!(narrow.map(bf16::to_f32), [-1.0, -1.0, 1.015_625], "{}", backend.name());
+        assert_eq!(again, [-1.0, -1.0, 1.015_625], "{}", backend.name());
+        assert_eq!(
+            alone.map(bf16::to_f32),
+            [1.0, 1.0 + 1.0 / 128.0, 1.0 + 3.0 / 128.0],
+            "{}",
+            backend.name()
+        );
+        let as_f32 = [(); 3].map(|()| [0.0_f32; 3]);
+        let [mut narrow, mut again, mut alone] = as_f32;
+        let outputs = &mut [
+            TensorViewMut::F32(&mut narrow),
+            TensorViewMut::F32(&mut wide),
+            TensorViewMut::F32(&mut again),
+            TensorViewMut::F32(&mut alone),
+        ];
+        session.run(id, &[TensorView::F32(&x)], outputs).unwrap();
+        assert_eq!(narrow, again, "{}", backend.name());
+        assert_eq!(alone, [1.0, 1.0 + 1.0 / 128.0, 1.0 + 3.0 / 128.0], "{}", backend.name());
+        let mut wide = [bf16::ZERO; 3];
+        let outputs = &mut [
+            TensorViewMut::F32(&mut narrow),
+            TensorViewMut::Bf16(&mut wide),
+            TensorViewMut::F32(&mut again),
+            TensorViewMut::F32(&mut alone),
+        ];
+        let error = session.run(id, &[TensorView::F32(&x)], outputs).unwrap_err().to_string();
+        assert!(error.contains("`wide` is f32[3], 3 bf16"), "{error}");
     }
 }
 

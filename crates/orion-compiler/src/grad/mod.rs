@@ -12,6 +12,9 @@ use crate::ir::types::TypeError;
 use crate::op::Forward;
 use crate::pass::expand::expand_composites;
 
+/// What names of gradient outputs begin with.
+const GRAD: &str = "grad.";
+
 /// The program with one more output `grad.<name>` for every parameter named in `with_respect_to`: the gradient of the
 /// scalar output called `output`. Parameters must be inputs, weights or states. Composites that have a gradient operation
 /// stay; others are expanded first.
@@ -63,11 +66,15 @@ pub fn grad_saving(
     let gradients = backward(&b, &nodes, &[(Value(loss), seed)], &roots);
     for ((&root, name), gradient) in roots.iter().zip(names).zip(gradients) {
         let gradient = gradient.unwrap_or_else(|| b.fill(&b.type_of(root), 0.0));
-        b.output(format!("grad.{name}"), gradient);
+        b.output(format!("{GRAD}{name}"), gradient);
     }
     let mut program = b.finish()?;
     program.drop_dead_nodes();
-    Ok(saving::save(program, forward, saving))
+    let program = saving::save(program, forward, saving);
+    Ok(match saving.gradients {
+        Some(dtype) => saving::narrow_gradients(program, dtype),
+        None => program,
+    })
 }
 
 /// Adds the way back through `nodes`, which are in execution order, from the gradients of some values to those of

@@ -1,8 +1,10 @@
 //! What becomes of forward results that the backward pass reads. Kept as they are, they are most of the memory that
-//! training takes: cheap ones can be computed again (Chen et al., 2016), others can wait in fewer bits.
+//! training takes: cheap ones can be computed again (Chen et al., 2016), others can wait in fewer bits. So can gradients,
+//! for the optimiser.
 
 use std::collections::BTreeMap;
 
+use super::GRAD;
 use crate::ir::program::{Definition, NodeId, Program, ValueId};
 use crate::op::Cast;
 use crate::{DType, Op};
@@ -19,6 +21,9 @@ pub struct Saving {
     pub recompute: Option<fn(&Op) -> bool>,
     /// The type in which the others wait; `None` keeps them as they are.
     pub dtype: Option<DType>,
+    /// The type in which gradients of matrices are given, narrowed as soon as they are whole; `None` gives them as they
+    /// are.
+    pub gradients: Option<DType>,
 }
 
 impl Saving {
@@ -37,6 +42,29 @@ impl Saving {
 /// Rewrites a program whose first `forward` nodes are the forward pass.
 pub(super) fn save(program: Program, forward: usize, saving: &Saving) -> Program {
     Rewrite { forward, saving, again: BTreeMap::new(), after: BTreeMap::new(), program }.run()
+}
+
+/// Rewrites a program so that its `grad.` outputs of matrices are of type `dtype`.
+pub(super) fn narrow_gradients(mut program: Program, dtype: DType) -> Program {
+    let mut behind: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+    for index in 0..program.outputs.len() {
+        let output = &program.outputs[index];
+        let ty = program.type_of(output.value);
+        let (Some(made), true) = (program.producer(output.value), output.name.starts_with(GRAD))
+        else {
+            continue;
+        };
+        if ty.rank() < 2 || ty.dtype != DType::F32 {
+            continue;
+        }
+        let (inputs, results) = (vec![output.value], vec![ty.with_dtype(dtype)]);
+        let scope = program.node(made).scope.clone();
+        let cast = program.add_node(Op::Cast(Cast { dtype }), inputs, results, scope);
+        program.outputs[index].value = program.node(cast).outputs[0];
+        behind.entry(made).or_default().push(cast);
+    }
+    program.put_behind(behind);
+    program
 }
 
 struct Rewrite<'s> {
@@ -73,10 +101,8 @@ impl Rewrite<'_> {
             }
             result.push(id);
         }
-        self.program.order = result
-            .into_iter()
-            .flat_map(|id| [vec![id], self.after.remove(&id).unwrap_or_default()].concat())
-            .collect();
+        self.program.order = result;
+        self.program.put_behind(self.after);
         self.program
     }
 
@@ -200,14 +226,14 @@ mod tests {
     fn recomputed_results_give_the_same_gradients() {
         let (plain, expected) = gradients(&Saving::default());
         let recompute = Some(Saving::is_cheap as fn(&Op) -> bool);
-        let (program, found) = gradients(&Saving { recompute, dtype: None });
+        let (program, found) = gradients(&Saving { recompute, ..Saving::default() });
         assert!(found == expected, "the same to the last bit");
         // The last layers are back before their norms would have been dropped.
         let (before, after) = (count(&plain, "rms_norm"), count(&program, "rms_norm"));
         assert!(after > before && after <= 2 * before, "{before} became {after}");
 
         let recompute = Some(Saving::is_no_sum as fn(&Op) -> bool);
-        let (program, found) = gradients(&Saving { recompute, dtype: None });
+        let (program, found) = gradients(&Saving { recompute, ..Saving::default() });
         assert!(found == expected, "the same to the last bit");
         let (before, after) = (count(&plain, "linear"), count(&program, "linear"));
         assert!(after > before && after <= 2 * before, "{before} became {after}");
@@ -216,7 +242,7 @@ mod tests {
     #[test]
     fn results_that_wait_in_bf16_are_narrowed_behind_their_last_reader() {
         let (_, expected) = gradients(&Saving::default());
-        let (program, found) = gradients(&Saving { recompute: None, dtype: Some(DType::BF16) });
+        let (program, found) = gradients(&Saving { dtype: Some(DType::BF16), ..Saving::default() });
         for (found, expected) in found.iter().zip(&expected) {
             let distance: f64 =
                 found.reals().iter().zip(expected.reals()).map(|(x, y)| (x - y).powi(2)).sum();
@@ -240,5 +266,24 @@ mod tests {
                 "the wide one is gone"
             );
         }
+    }
+
+    #[test]
+    fn gradients_of_matrices_are_narrowed_where_they_are_made() {
+        let (_, expected) = gradients(&Saving::default());
+        let saving = Saving { gradients: Some(DType::BF16), ..Saving::default() };
+        let (program, found) = gradients(&saving);
+        for ((output, found), expected) in program.outputs().iter().zip(&found).zip(expected) {
+            let is_matrix = output.name.starts_with("grad.") && found.ty().rank() == 2;
+            let dtype = if is_matrix { DType::BF16 } else { DType::F32 };
+            assert_eq!(found.ty().dtype, dtype, "{}", output.name);
+            let narrow = Tensor::real(expected.ty().with_dtype(dtype), expected.reals().to_vec());
+            assert!(*found == narrow.rounded(), "{} is the rounded gradient", output.name);
+        }
+        let order: Vec<_> = program.nodes().map(|(_, node)| node).collect();
+        for pair in order.windows(2).filter(|pair| pair[1].op.name() == "cast") {
+            assert!(pair[0].outputs.contains(&pair[1].inputs[0]), "right behind what makes it");
+        }
+        assert_eq!(count(&program, "cast"), 4);
     }
 }

@@ -1,5 +1,6 @@
 //! The program: an arena of values and nodes, an execution order, and the signature (inputs, weights, states, outputs).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{Op, TensorType};
@@ -194,6 +195,14 @@ impl Program {
         let id = ValueId(u32::try_from(self.values.len()).unwrap_or(u32::MAX));
         self.values.push(ValueEntry { ty, name: None, definition });
         id
+    }
+
+    /// Puts nodes of the arena into the order, each list behind its node.
+    pub(crate) fn put_behind(&mut self, mut behind: BTreeMap<NodeId, Vec<NodeId>>) {
+        let order = std::mem::take(&mut self.order).into_iter();
+        self.order = order
+            .flat_map(|id| std::iter::once(id).chain(behind.remove(&id).unwrap_or_default()))
+            .collect();
     }
 
     /// Adds a node to the arena, not yet to the order, with fresh values of these types as its results.

@@ -38,7 +38,7 @@ pub struct TrainingProgram {
 /// What a training program does besides the model's definition.
 #[derive(Clone, Copy)]
 pub struct ProgramOptions {
-    /// How forward results wait for the backward pass.
+    /// How forward results wait for the backward pass, and gradients for the optimiser.
     pub saving: Saving,
     /// The part of activations that is dropped: of the embedding and of what each layer adds.
     pub dropout: f64,
@@ -49,7 +49,7 @@ pub struct ProgramOptions {
 impl Default for ProgramOptions {
     /// Everything in f32, cheap forward results computed again, no dropout.
     fn default() -> Self {
-        let saving = Saving { recompute: Some(Saving::is_cheap), dtype: None };
+        let saving = Saving { recompute: Some(Saving::is_cheap), ..Saving::default() };
         Self { saving, dropout: 0.0, loss_scale: false }
     }
 }

@@ -10,25 +10,27 @@ use serde::{Deserialize, Serialize};
 
 use super::{LossScaling, OptimizerOptions, ProgramOptions};
 
-/// How numbers are kept between parameters and gradients; those themselves are f32.
+/// How numbers are kept and multiplied; parameters and their moments are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// All in f32.
     #[default]
     F32,
-    /// Products of bf16, summed in f32; forward results wait for the backward pass in bf16.
+    /// Products of bf16, summed in f32; forward results wait for the backward pass in bf16, and gradients of matrices for
+    /// the optimiser.
     Bf16,
     /// Products of f16, each block of a matrix scaled into its range; the rest as for bf16.
     F16,
 }
 
 impl Precision {
-    /// How forward results wait for the backward pass. Cheap ones are computed again, on demand nearly all.
+    /// How forward results wait for the backward pass and gradients for the optimiser. Cheap results are computed again, on
+    /// demand nearly all.
     pub fn saving(self, recompute: bool) -> Saving {
         let dtype = (self != Self::F32).then_some(DType::BF16);
         let again = if recompute { Saving::is_no_sum } else { Saving::is_cheap };
-        Saving { recompute: Some(again), dtype }
+        Saving { recompute: Some(again), dtype, gradients: dtype }
     }
 }
 

@@ -3,11 +3,10 @@
 
 use std::sync::Arc;
 
-use half::f16;
-use orion_compiler::TensorType;
-use orion_kernels::elementwise::add_scaled;
-use orion_kernels::memory::FloatBuffer;
-use orion_kernels::optimizer::{AdamW, adamw, sum_of_squares};
+use half::{bf16, f16};
+use orion_compiler::{DType, TensorType};
+use orion_kernels::memory::{FloatBuffer, NumberBuffer};
+use orion_kernels::optimizer::{AdamW, Gradient, accumulate, adamw, sum_of_squares};
 use orion_kernels::{Isa, Pool};
 use orion_runtime::weights::WeightSet;
 use orion_runtime::{
@@ -121,6 +120,35 @@ pub enum TrainError {
     },
 }
 
+/// A gradient in the type in which the program gives it.
+enum GradientBuffer {
+    F32(FloatBuffer),
+    Bf16(NumberBuffer<bf16>),
+}
+
+impl GradientBuffer {
+    fn zeroed(ty: &TensorType) -> Self {
+        match ty.dtype {
+            DType::BF16 => Self::Bf16(NumberBuffer::zeroed(ty.elements())),
+            _ => Self::F32(FloatBuffer::zeroed(ty.elements())),
+        }
+    }
+
+    fn read(&self) -> Gradient<'_> {
+        match self {
+            Self::F32(numbers) => Gradient::F32(numbers),
+            Self::Bf16(numbers) => Gradient::Bf16(numbers),
+        }
+    }
+
+    fn write(&mut self) -> TensorViewMut<'_> {
+        match self {
+            Self::F32(numbers) => TensorViewMut::F32(numbers),
+            Self::Bf16(numbers) => TensorViewMut::Bf16(numbers),
+        }
+    }
+}
+
 /// A model in training.
 pub struct Trainer {
     parameters: Vec<Parameter>,
@@ -129,9 +157,10 @@ pub struct Trainer {
     session: Box<dyn Session>,
     gradients_of: ProgramId,
     loss_of: ProgramId,
-    gradients: Vec<FloatBuffer>,
-    /// Of a batch that is added to others.
-    partial: Vec<FloatBuffer>,
+    /// Of one batch.
+    gradients: Vec<GradientBuffer>,
+    /// Of all batches of a step, where there are several.
+    sums: Vec<FloatBuffer>,
     /// Of what is dropped, where the program drops something.
     seed: Option<u64>,
     /// What the loss is multiplied with, where the program does that.
@@ -162,9 +191,12 @@ impl Trainer {
         let executable = backend.load(weights)?;
         let gradients_of = executable.add(&training.program)?;
         let loss_of = executable.add(&training.loss)?;
-        let gradients = parameters.iter().map(|p| FloatBuffer::zeroed(p.values.len())).collect();
+        // The outputs are the loss and a gradient for each parameter.
+        let outputs = training.program.outputs().iter().skip(1);
+        let gradients = outputs
+            .map(|output| GradientBuffer::zeroed(training.program.type_of(output.value)))
+            .collect();
         let (session, pool) = (executable.session(), Pool::new(threads, Isa::detect()));
-        let partial = Vec::new();
         let seed = training.has_dropout().then_some(0);
         let loss_scale = training.has_loss_scale().then(LossScale::default);
         let loss_limit = RUINOUS * (training.vocabulary as f32).ln().max(1.0);
@@ -176,7 +208,7 @@ impl Trainer {
             gradients_of,
             loss_of,
             gradients,
-            partial,
+            sums: Vec::new(),
             seed,
             loss_scale,
             step,
@@ -260,7 +292,8 @@ impl Trainer {
         let (loss, gradient_norm, share) = loop {
             let scale = self.loss_scale.map_or(1.0, |scale| f64::from(scale.value()));
             let loss = self.add_gradients(batches, unit)? / total.max(1) as f64;
-            let squares: f64 = self.gradients.iter().map(|g| sum_of_squares(&self.pool, g)).sum();
+            let gradients = of_step(&self.gradients, &self.sums, batches);
+            let squares: f64 = gradients.map(|g| sum_of_squares(&self.pool, g)).sum();
             let share = unit / total.max(1) as f64 / scale;
             let (loss, gradient_norm) = (loss as f32, squares.sqrt() * share);
             let is_sound = loss <= self.loss_limit;
@@ -274,7 +307,8 @@ impl Trainer {
         let OptimizerOptions { schedule, beta1, beta2, eps, weight_decay, clip } = self.options;
         let rate = schedule.rate(step);
         let clipped = if clip > 0.0 && gradient_norm > clip { clip / gradient_norm } else { 1.0 };
-        for (parameter, gradient) in self.parameters.iter_mut().zip(&self.gradients) {
+        let gradients = of_step(&self.gradients, &self.sums, batches);
+        for (parameter, gradient) in self.parameters.iter_mut().zip(gradients) {
             let Parameter { ty, values, first, second, .. } = parameter;
             let options = AdamW {
                 rate: rate as f32,
@@ -294,17 +328,12 @@ impl Trainer {
         Ok(StepReport { step, loss, gradient_norm, rate })
     }
 
-    /// Fills the gradients with the sum over `batches`, in which a label weighs `1 / unit`, and gives the sum of the
-    /// labels' losses.
+    /// Computes the gradients' sum over `batches`, in which a label weighs `1 / unit`, and gives the sum of the labels'
+    /// losses.
     fn add_gradients(&mut self, batches: &[Batch], unit: f64) -> Result<f64, TrainError> {
         let mut loss = 0.0;
         for (index, batch) in batches.iter().enumerate() {
             let weight = batch.counted as f64 / unit;
-            if index > 0 && self.partial.is_empty() {
-                self.partial =
-                    self.gradients.iter().map(|g| FloatBuffer::zeroed(g.len())).collect();
-            }
-            let out = if index > 0 { &mut self.partial } else { &mut self.gradients };
             let session = &mut *self.session;
             // Another one for every batch of every step, the same after a resume.
             let seed = self.seed.map(|seed| {
@@ -317,16 +346,36 @@ impl Trainer {
             let seed = seed.iter().map(|seed| TensorView::I32(seed));
             let more: Vec<_> =
                 seed.chain(scale.iter().map(|scale| TensorView::F32(scale))).collect();
+            let out = &mut self.gradients;
             let part = run(session, self.gradients_of, &self.parameters, batch, &more, out)?;
             loss += f64::from(part) * batch.counted as f64;
-            if index > 0 {
-                for (sum, part) in self.gradients.iter_mut().zip(&self.partial) {
-                    add_scaled(&self.pool, sum, part, weight as f32);
+            if batches.len() == 1 {
+                continue;
+            }
+            if self.sums.is_empty() {
+                self.sums =
+                    self.gradients.iter().map(|g| FloatBuffer::zeroed(g.read().len())).collect();
+            }
+            for (sum, part) in self.sums.iter_mut().zip(&self.gradients) {
+                if index == 0 {
+                    sum.fill(0.0);
                 }
+                accumulate(&self.pool, sum, part.read(), weight as f32);
             }
         }
         Ok(loss)
     }
+}
+
+/// The gradients of a step on `batches`: those of the only one, or the sums.
+fn of_step<'a>(
+    gradients: &'a [GradientBuffer],
+    sums: &'a [FloatBuffer],
+    batches: &[Batch],
+) -> impl Iterator<Item = Gradient<'a>> {
+    let is_one = batches.len() == 1;
+    let single = gradients.iter().filter(move |_| is_one).map(GradientBuffer::read);
+    single.chain(sums.iter().filter(move |_| !is_one).map(|sum| Gradient::F32(sum)))
 }
 
 /// The loss of a batch; its gradients, if the program gives them, overwrite `gradients`. `more` is what the program takes
@@ -337,14 +386,14 @@ fn run(
     parameters: &[Parameter],
     batch: &Batch,
     more: &[TensorView<'_>],
-    gradients: &mut [FloatBuffer],
+    gradients: &mut [GradientBuffer],
 ) -> Result<f32, RunError> {
     let mut inputs = vec![TensorView::I32(&batch.tokens), TensorView::I32(&batch.labels)];
     inputs.extend_from_slice(more);
     inputs.extend(parameters.iter().map(|parameter| TensorView::F32(&parameter.values)));
     let mut loss = [0.0];
     let mut outputs = vec![TensorViewMut::F32(&mut loss)];
-    outputs.extend(gradients.iter_mut().map(|gradient| TensorViewMut::F32(gradient)));
+    outputs.extend(gradients.iter_mut().map(GradientBuffer::write));
     session.run(program, &inputs, &mut outputs)?;
     Ok(loss[0])
 }

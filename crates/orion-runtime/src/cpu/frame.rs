@@ -91,7 +91,7 @@ pub(super) struct Frame<'a> {
     arena: Arena<'a>,
     states: Vec<StateBuffer>,
     /// The caller's outputs of real numbers; others are copied at the end.
-    outputs: Vec<&'a mut [f32]>,
+    outputs: Vec<TensorViewMut<'a>>,
 }
 
 impl<'a> Frame<'a> {
@@ -112,8 +112,9 @@ impl<'a> Frame<'a> {
         self.outputs = outputs
             .iter_mut()
             .map(|output| match output {
-                TensorViewMut::F32(data) => &mut **data,
-                TensorViewMut::I32(_) => &mut [],
+                TensorViewMut::F32(data) => TensorViewMut::F32(data),
+                TensorViewMut::Bf16(data) => TensorViewMut::Bf16(data),
+                TensorViewMut::I32(_) => TensorViewMut::F32(&mut []),
             })
             .collect();
     }
@@ -126,16 +127,31 @@ impl<'a> Frame<'a> {
     pub(super) fn take(&mut self, place: Place, count: usize) -> Buffer<'a> {
         match place {
             Place::Arena(start) => Buffer::Own(self.arena.lend(start..start + count)),
-            Place::Output(index) => Buffer::Lent(std::mem::take(&mut self.outputs[index])),
+            Place::Output(index) => Buffer::Lent(match self.take_output(index) {
+                TensorViewMut::F32(data) => data,
+                _ => &mut [],
+            }),
             _ => Buffer::Lent(&mut []),
         }
+    }
+
+    /// The caller's memory of an output, taken out of the frame until [`put_output`](Self::put_output).
+    pub(super) fn take_output(&mut self, index: usize) -> TensorViewMut<'a> {
+        std::mem::replace(&mut self.outputs[index], TensorViewMut::F32(&mut []))
+    }
+
+    /// Puts back what [`take_output`](Self::take_output) took.
+    pub(super) fn put_output(&mut self, index: usize, output: TensorViewMut<'a>) {
+        self.outputs[index] = output;
     }
 
     /// Puts back what [`take`](Self::take) took.
     pub(super) fn put(&mut self, place: Place, buffer: Buffer<'a>) {
         match (place, buffer) {
             (Place::Arena(_), Buffer::Own(buffer)) => self.arena.give_back(buffer),
-            (Place::Output(index), Buffer::Lent(slice)) => self.outputs[index] = slice,
+            (Place::Output(index), Buffer::Lent(slice)) => {
+                self.put_output(index, TensorViewMut::F32(slice));
+            }
             _ => {}
         }
     }
@@ -159,7 +175,10 @@ impl<'a> Frame<'a> {
             },
             Place::Arena(start) => self.arena.read(start..start + count),
             Place::Constant(index) => &self.constants[index],
-            Place::Output(index) => &self.outputs[index][..count],
+            Place::Output(index) => match &self.outputs[index] {
+                TensorViewMut::F32(data) => &data[..count],
+                _ => &[],
+            },
             Place::State(index) => match &self.states[index] {
                 StateBuffer::F32(data) => data,
                 StateBuffer::F16(_) => &[],

@@ -16,7 +16,8 @@ use super::MatmulPrecision;
 use super::frame::{Frame, Place, StateBuffer, encode};
 use super::step::{self, Claim, Step};
 use super::store::WeightStore;
-use crate::backend::CompileError;
+use crate::backend::{CompileError, TensorViewMut};
+use crate::reference::narrow;
 
 /// A program ready to run.
 pub(super) struct Plan {
@@ -41,6 +42,7 @@ pub(super) struct Planning<'a> {
     constants: BTreeMap<ValueId, Tensor>,
     uses: Vec<usize>,
     packed: BTreeSet<ValueId>,
+    narrowed: BTreeSet<ValueId>,
 }
 
 impl Planning<'_> {
@@ -89,6 +91,12 @@ impl Planning<'_> {
         self.packed.contains(&value)
     }
 
+    /// The output that `value` is, if it is one in bf16 that is rounded from a number in f32 and read by nothing else.
+    pub(super) fn narrowed_output(&self, value: ValueId) -> Option<usize> {
+        let index = self.program.outputs().iter().position(|output| output.value == value);
+        index.filter(|_| self.narrowed.contains(&value))
+    }
+
     /// Numbers that the buffer of `value` has room for.
     fn room(&self, value: ValueId) -> usize {
         let elements = self.program.type_of(value).elements();
@@ -132,6 +140,7 @@ impl Plan {
             constants: BTreeMap::new(),
             uses: program.use_counts(),
             packed: step::packed_values(&program),
+            narrowed: step::narrowed_outputs(&program),
         };
         let mut claims: Vec<Claim> = Vec::new();
         for (position, (id, node)) in program.nodes().enumerate() {
@@ -227,12 +236,16 @@ impl Plan {
             if *place == own || ty.dtype == DType::I32 {
                 continue;
             }
-            let mut output = frame.take(own, ty.elements());
-            match frame.reals(*place, ty.elements()) {
-                found if found.len() == output.len() => output.copy_from_slice(found),
-                _ => encode(&frame.tensor(*place, ty), &mut output),
+            let mut output = frame.take_output(index);
+            match &mut output {
+                TensorViewMut::F32(output) => match frame.reals(*place, ty.elements()) {
+                    found if found.len() == output.len() => output.copy_from_slice(found),
+                    _ => encode(&frame.tensor(*place, ty), output),
+                },
+                TensorViewMut::Bf16(output) => narrow(&frame.tensor(*place, ty), output),
+                TensorViewMut::I32(_) => {}
             }
-            frame.put(own, output);
+            frame.put_output(index, output);
         }
     }
 
@@ -333,7 +346,12 @@ fn assign(planning: &Planning<'_>, claims: &[Claim]) -> (Places, usize) {
         claims.iter().flat_map(|claim| &claim.writes).map(|&value| planning.root(value)).collect();
     for (index, output) in program.outputs().iter().enumerate() {
         let root = planning.root(output.value);
-        let is_real = |value| !matches!(program.type_of(value).dtype, DType::I32 | DType::Bool);
+        // The caller's memory for bf16 holds no f32: only the step that rounds for it writes it.
+        let is_real = |value| match program.type_of(value).dtype {
+            DType::I32 | DType::Bool => false,
+            DType::BF16 => planning.narrowed.contains(&value),
+            _ => true,
+        };
         let place = &mut places[root.index()];
         if place.is_none() && written.contains(&root) && is_real(root) && is_real(output.value) {
             *place = Some(Place::Output(index));

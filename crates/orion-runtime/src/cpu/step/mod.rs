@@ -18,7 +18,7 @@ mod norm;
 mod packed;
 mod rope;
 
-pub(super) use packed::packed_values;
+pub(super) use packed::{narrowed_outputs, packed_values};
 
 use orion_compiler::{Node, NodeId, Op, TensorType, ValueId};
 

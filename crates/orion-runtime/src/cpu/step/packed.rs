@@ -1,11 +1,14 @@
-//! Values that wait in bf16, as training saves them for the backward pass: packed two to the bits of a number.
+//! Values in bf16, as training saves them: those that wait for the backward pass, packed two to the bits of a number, and
+//! outputs that are rounded into the caller's memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use half::bf16;
 use orion_compiler::{DType, Op, Program, ValueId};
-use orion_kernels::convert::{pack_bf16, unpack_bf16};
+use orion_kernels::convert::{f32_to_bf16, pack_bf16, unpack_bf16};
 
 use super::{At, Claim, Step};
+use crate::backend::TensorViewMut;
 use crate::cpu::frame::{Frame, Place};
 
 /// Results of narrowing `f32` to bf16 that nothing but widening reads.
@@ -15,16 +18,24 @@ pub(in crate::cpu) fn packed_values(program: &Program) -> BTreeSet<ValueId> {
         node.inputs.iter().for_each(|&value| *readers.entry(value).or_default() += 1);
     }
     let uses = program.use_counts();
-    let narrowed = program.nodes().filter(|(_, node)| {
+    narrowed(program).filter(|value| readers.get(value) == Some(&uses[value.index()])).collect()
+}
+
+/// Results of narrowing `f32` to bf16 that are an output and nothing else.
+pub(in crate::cpu) fn narrowed_outputs(program: &Program) -> BTreeSet<ValueId> {
+    let uses = program.use_counts();
+    let outputs: BTreeSet<ValueId> = program.outputs().iter().map(|output| output.value).collect();
+    narrowed(program).filter(|value| uses[value.index()] == 1 && outputs.contains(value)).collect()
+}
+
+fn narrowed(program: &Program) -> impl Iterator<Item = ValueId> {
+    let nodes = program.nodes().filter(|(_, node)| {
         is_cast(&node.op, DType::BF16)
             && node.inputs.iter().all(|&from| {
                 program.type_of(from).dtype == DType::F32 && program.producer(from).is_some()
             })
     });
-    narrowed
-        .map(|(_, node)| node.outputs[0])
-        .filter(|value| readers.get(value) == Some(&uses[value.index()]))
-        .collect()
+    nodes.map(|(_, node)| node.outputs[0])
 }
 
 fn is_cast(op: &Op, to: DType) -> bool {
@@ -48,6 +59,16 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
         return None;
     };
     let planning = at.planning;
+    if let Some(output) = planning.narrowed_output(to) {
+        let elements = planning.program.type_of(to).elements();
+        return Some(Claim::node(
+            at.id,
+            at.node,
+            Box::new(move |places, _| {
+                Ok(Box::new(Narrowing { from: places.of(from), output, elements }))
+            }),
+        ));
+    }
     let direction = match (planning.is_packed(from), planning.is_packed(to)) {
         (false, true) => Direction::Pack,
         (true, false) => Direction::Unpack,
@@ -62,6 +83,29 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
             Ok(Box::new(Packing { direction, from, to, elements }))
         }),
     ))
+}
+
+/// Rounds a value into the caller's memory.
+struct Narrowing {
+    from: Place,
+    output: usize,
+    elements: usize,
+}
+
+impl Step for Narrowing {
+    fn run(&self, frame: &mut Frame<'_>) {
+        let mut output = frame.take_output(self.output);
+        let from = frame.reals(self.from, self.elements);
+        match &mut output {
+            TensorViewMut::Bf16(out) => f32_to_bf16(frame.pool, out, from),
+            TensorViewMut::F32(out) => {
+                let rounded = from.iter().map(|&x| bf16::from_f32(x).to_f32());
+                out.iter_mut().zip(rounded).for_each(|(out, x)| *out = x);
+            }
+            TensorViewMut::I32(_) => {}
+        }
+        frame.put_output(self.output, output);
+    }
 }
 
 impl Step for Packing {

@@ -107,7 +107,7 @@ pub(crate) struct Train {
     #[arg(long, value_name = "FILE")]
     pub(super) csv: Option<PathBuf>,
 
-    /// Precision of products: f32, bf16 or f16. Parameters, gradients and moments are f32 [default: f32]
+    /// Precision of products: f32, bf16 or f16. Parameters and moments are f32 [default: f32]
     #[arg(long, value_name = "f32|bf16|f16")]
     pub(super) dtype: Option<Precision>,
     /// Compute nearly all forward results again in the backward pass: a third more work for far less memory
