@@ -21,8 +21,11 @@ const STEPS: usize = 3;
 /// Shapes, and sequences and tokens of a batch.
 const ROWS: [(&Shape, usize, usize); 3] =
     [(&STORIES_110M, 4, 256), (&GPT2_124M, 4, 64), (&STORIES_15M, 8, 256)];
+/// Ours: element type of products, and whether forward results are computed again in the backward pass.
+const OWN_SETTINGS: [(&str, bool); 4] =
+    [("f32", false), ("bf16", false), ("f16", false), ("f16", true)];
 /// PyTorch's settings: element type, and whether the model is compiled.
-const SETTINGS: [(&str, bool); 4] =
+const PYTORCH_SETTINGS: [(&str, bool); 4] =
     [("f32", false), ("f32", true), ("bf16", false), ("bf16", true)];
 
 /// A run's answer.
@@ -73,11 +76,15 @@ pub(super) fn run(
         let mut engines: Vec<(String, Vec<Step>)> = Vec::new();
         for _ in 0..rounds {
             let mut answers = Vec::new();
-            for dtype in ["f32", "bf16", "f16"] {
+            for (dtype, recomputes) in OWN_SETTINGS {
                 let command = &mut orion(program, &model, batch, length, dtype);
-                answers.push((format!("Orion {dtype}"), step(command)?));
+                if recomputes {
+                    command.arg("--recompute");
+                }
+                let how = if recomputes { " recompute" } else { "" };
+                answers.push((format!("Orion {dtype}{how}"), step(command)?));
             }
-            for (dtype, is_compiled) in SETTINGS {
+            for (dtype, is_compiled) in PYTORCH_SETTINGS {
                 let Some(python) = &python else { continue };
                 let command = &mut pytorch(python, &driver, shape, (batch, length), dtype);
                 if is_compiled {

@@ -1,0 +1,457 @@
+//! The reader of MIL text. It goes on behind a mistake, at the next statement or function, and reports every one with its
+//! place. Grammar: facts §3, and what Core ML's own compiler writes.
+
+use super::lex::{Kind, Lexer, Token};
+use super::number;
+use super::syntax::{
+    Argument, Dim, Document, Function, Parameter, Statement, Type, TypeArgument, Value, Word,
+};
+use crate::{Diagnostic, Diagnostics};
+
+/// How deep types and values may stand in one another.
+const DEPTH: usize = 64;
+/// Mistakes after which the rest of a text is not worth reading.
+const ENOUGH: usize = 50;
+
+/// Reads a text.
+///
+/// # Errors
+/// All mistakes, each with its place: `MIL001` what is not UTF-8 or too long, `MIL002` a word that does not fit, `MIL003` a
+/// string without end, `MIL004` nesting too deep, `MIL005` a number that is none.
+pub fn parse(text: &str) -> Result<Document<'_>, Diagnostics> {
+    if u32::try_from(text.len()).is_err() {
+        let refused = Diagnostic::new("MIL001", "the text is longer than 4 GiB");
+        return Err(Diagnostics { list: vec![refused], text: String::new() });
+    }
+    let mut lexer = Lexer::new(text);
+    let now = lexer.next();
+    let mut parser = Parser { lexer, now, behind: 0, depth: 0, mistakes: Vec::new(), fed_up: false };
+    let document = parser.document();
+    let list = parser.mistakes;
+    if list.is_empty() { Ok(document) } else { Err(Diagnostics { list, text: text.to_owned() }) }
+}
+
+/// Reads the bytes of a file.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_bytes(bytes: &[u8]) -> Result<Document<'_>, Diagnostics> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(text),
+        Err(error) => {
+            let (before, after) = bytes.split_at(error.valid_up_to());
+            let byte = after.first().copied().unwrap_or_default();
+            let line = String::from_utf8_lossy(after);
+            let line = line.split('\n').next().unwrap_or_default();
+            let text = String::from_utf8_lossy(before).into_owned() + line;
+            let list = vec![
+                Diagnostic::new("MIL001", format!("the byte {byte:#04x} is not UTF-8"))
+                    .at(Some((before.len(), before.len())))
+                    .help("MIL is text; is this file another format, or damaged?"),
+            ];
+            Err(Diagnostics { list, text })
+        }
+    }
+}
+
+/// The text does not go on as it should; the mistake has been noted.
+struct Stop;
+type Parsed<T> = Result<T, Stop>;
+
+struct Parser<'t> {
+    lexer: Lexer<'t>,
+    now: Token<'t>,
+    /// The byte behind the last word that was taken.
+    behind: usize,
+    depth: usize,
+    mistakes: Vec<Diagnostic>,
+    fed_up: bool,
+}
+
+impl<'t> Parser<'t> {
+    fn take(&mut self) -> Token<'t> {
+        let taken = self.now;
+        self.behind = taken.word.span().1;
+        self.now = self.lexer.next();
+        taken
+    }
+
+    fn accept(&mut self, sign: &str) -> bool {
+        let found = self.now.is(sign);
+        if found {
+            self.take();
+        }
+        found
+    }
+
+    fn note(&mut self, mistake: Diagnostic) {
+        if self.mistakes.len() < ENOUGH {
+            self.mistakes.push(mistake);
+        } else {
+            self.fed_up = true;
+        }
+    }
+
+    fn unexpected<T>(&mut self, wanted: &str) -> Parsed<T> {
+        let Token { kind, word } = self.now;
+        let (code, found) = match kind {
+            Kind::End => ("MIL002", "the end of the text".to_owned()),
+            Kind::String(false) => {
+                let help = "a string ends with `\"` on its own line";
+                self.note(
+                    Diagnostic::new("MIL003", "the string does not end").at(Some(word.span())).help(help),
+                );
+                return Err(Stop);
+            }
+            Kind::Unknown => ("MIL002", format!("`{}`, which MIL does not have", word.text)),
+            _ => ("MIL002", format!("`{}`", shortened(word.text))),
+        };
+        let span = if kind == Kind::End { (self.behind, self.behind) } else { word.span() };
+        self.note(
+            Diagnostic::new(code, format!("expected {wanted}, found {found}")).at(Some(span)),
+        );
+        Err(Stop)
+    }
+
+    fn expect(&mut self, sign: &str) -> Parsed<Word<'t>> {
+        if self.now.is(sign) { Ok(self.take().word) } else { self.unexpected(&format!("`{sign}`")) }
+    }
+
+    fn name(&mut self, wanted: &str) -> Parsed<Word<'t>> {
+        if self.now.kind == Kind::Name { Ok(self.take().word) } else { self.unexpected(wanted) }
+    }
+
+    fn number(&mut self, wanted: &str) -> Parsed<Word<'t>> {
+        if self.now.kind != Kind::Number {
+            return self.unexpected(wanted);
+        }
+        let word = self.take().word;
+        if number::parse(word.text).is_none() {
+            let message = format!("`{}` is no number", shortened(word.text));
+            self.note(Diagnostic::new("MIL005", message).at(Some(word.span())));
+        }
+        Ok(word)
+    }
+
+    /// What stands between `open` and `close`, separated by commas.
+    fn list<T>(
+        &mut self,
+        open: &str,
+        close: &str,
+        mut item: impl FnMut(&mut Self) -> Parsed<T>,
+    ) -> Parsed<Vec<T>> {
+        self.expect(open)?;
+        let mut items = Vec::new();
+        while !self.now.is(close) {
+            items.push(item(self)?);
+            if !self.accept(",") && !self.now.is(close) {
+                return self.unexpected(&format!("`,` or `{close}`"));
+            }
+        }
+        self.take();
+        Ok(items)
+    }
+
+    /// Runs `read` one level deeper.
+    fn nested<T>(&mut self, read: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<T> {
+        if self.depth == DEPTH {
+            let message = format!("nested more than {DEPTH} deep");
+            self.note(Diagnostic::new("MIL004", message).at(Some(self.now.word.span())));
+            return Err(Stop);
+        }
+        self.depth += 1;
+        let result = read(self);
+        self.depth -= 1;
+        result
+    }
+
+    /// Goes on behind the next of these signs that stands outside brackets, or before a closing brace.
+    fn skip_behind(&mut self, sign: &str) {
+        self.depth = 0;
+        let mut open = 0_usize;
+        loop {
+            match self.now.word.text {
+                _ if self.now.kind == Kind::End => return,
+                "}" if open == 0 => return,
+                text if text == sign && (open == 0 || sign == ";") => {
+                    self.take();
+                    return;
+                }
+                "(" | "[" | "{" => open += 1,
+                ")" | "]" | "}" => open = open.saturating_sub(1),
+                _ => {}
+            }
+            self.take();
+        }
+    }
+
+    fn document(&mut self) -> Document<'t> {
+        let (version, attributes) = self.header().unwrap_or_else(|Stop| {
+            self.skip_before_brace();
+            (self.now.word, Vec::new())
+        });
+        let comments = std::mem::take(&mut self.lexer.comments);
+        let mut functions = Vec::new();
+        if self.expect("{").is_ok() {
+            while !self.now.is("}") && self.now.kind != Kind::End && !self.fed_up {
+                if let Ok(function) = self.function() {
+                    functions.push(function);
+                } else {
+                    self.skip_behind(";");
+                    self.accept("}");
+                    if self.now.is("->") {
+                        self.skip_behind(";");
+                    }
+                }
+            }
+            if !self.fed_up && self.expect("}").is_ok() && self.now.kind != Kind::End {
+                self.unexpected::<()>("the end of the text").ok();
+            }
+        }
+        let last_comments = std::mem::take(&mut self.lexer.comments);
+        Document { version, attributes, functions, comments, last_comments }
+    }
+
+    fn skip_before_brace(&mut self) {
+        while !self.now.is("{") && self.now.kind != Kind::End {
+            self.take();
+        }
+    }
+
+    fn header(&mut self) -> Parsed<(Word<'t>, Vec<Argument<'t>>)> {
+        if self.now.word.text != "program" {
+            return self.unexpected("`program(1.3)`, with which a MIL text begins");
+        }
+        self.take();
+        self.expect("(")?;
+        let version = self.number("a version")?;
+        self.expect(")")?;
+        Ok((version, self.attributes()?))
+    }
+
+    /// `[a = 1, b = 2]`, or nothing.
+    fn attributes(&mut self) -> Parsed<Vec<Argument<'t>>> {
+        if self.now.is("[") { self.list("[", "]", Self::argument) } else { Ok(Vec::new()) }
+    }
+
+    fn argument(&mut self) -> Parsed<Argument<'t>> {
+        let name = self.name("a name")?;
+        self.expect("=")?;
+        Ok(Argument { name, value: self.value()? })
+    }
+
+    fn function(&mut self) -> Parsed<Function<'t>> {
+        let comments = std::mem::take(&mut self.lexer.comments);
+        if self.now.word.text != "func" {
+            return self.unexpected("`func` or `}`");
+        }
+        self.take();
+        let name = self.name("the name of a function")?;
+        let opset = self.opset()?;
+        let parameters = self.list("(", ")", |parser| {
+            let ty = parser.ty()?;
+            let name = parser.name("the name of a parameter")?;
+            Ok(Parameter { ty, name })
+        })?;
+        let attributes = self.attributes()?;
+        self.expect("{")?;
+        let mut statements = Vec::new();
+        while !self.now.is("}") && self.now.kind != Kind::End && !self.fed_up {
+            match self.statement() {
+                Ok(statement) => statements.push(statement),
+                Err(Stop) => self.skip_behind(";"),
+            }
+        }
+        let last_comments = std::mem::take(&mut self.lexer.comments);
+        self.expect("}")?;
+        self.expect("->")?;
+        let results = self.list("(", ")", |parser| parser.name("the name of a result"))?;
+        self.expect(";")?;
+        Ok(Function { name, opset, parameters, attributes, statements, results, comments, last_comments })
+    }
+
+    fn opset(&mut self) -> Parsed<Option<Word<'t>>> {
+        if !self.accept("<") {
+            return Ok(None);
+        }
+        let name = self.name("an operation set such as `ios18`")?;
+        self.expect(">")?;
+        Ok(Some(name))
+    }
+
+    fn statement(&mut self) -> Parsed<Statement<'t>> {
+        let comments = std::mem::take(&mut self.lexer.comments);
+        let mut results = Vec::with_capacity(1);
+        let (op, opset) = loop {
+            let ty = self.ty()?;
+            if self.now.is("(") && results.is_empty() {
+                // An operation without results.
+                break (ty.head, ty.arguments.first().and_then(opset_of));
+            }
+            let name = self.name("the name of a result")?;
+            results.push(Parameter { ty, name });
+            if self.accept(",") {
+                continue;
+            }
+            self.expect("=")?;
+            let op = self.name("an operation")?;
+            break (op, self.opset()?);
+        };
+        let arguments = self.list("(", ")", Self::argument)?;
+        let attributes = self.attributes()?;
+        if !self.now.is(";") {
+            let behind = self.behind;
+            let found = self.now.word.text;
+            let message = match self.now.kind {
+                Kind::End => "expected `;` behind a statement, found the end of the text".to_owned(),
+                _ => format!("expected `;` behind a statement, found `{}`", shortened(found)),
+            };
+            self.note(Diagnostic::new("MIL002", message).at(Some((behind, behind + 1))));
+            // The next statement may well be whole.
+            if self.now.kind != Kind::Name {
+                self.skip_behind(";");
+            }
+        } else {
+            self.take();
+        }
+        let end = u32::try_from(self.behind).unwrap_or(u32::MAX);
+        Ok(Statement { results, op, opset, arguments, attributes, comments, end })
+    }
+
+    fn ty(&mut self) -> Parsed<Type<'t>> {
+        let head = self.name("a type")?;
+        self.ty_of(head)
+    }
+
+    fn ty_of(&mut self, head: Word<'t>) -> Parsed<Type<'t>> {
+        let arguments = if self.now.is("<") {
+            self.nested(|parser| parser.list("<", ">", Self::type_argument))?
+        } else {
+            Vec::new()
+        };
+        Ok(Type { head, arguments })
+    }
+
+    fn type_argument(&mut self) -> Parsed<TypeArgument<'t>> {
+        if self.now.is("[") {
+            return Ok(TypeArgument::Dims(self.dims()?));
+        }
+        if self.now.kind != Kind::Name {
+            return Ok(TypeArgument::Length(self.dim()?));
+        }
+        let head = self.take().word;
+        if self.accept("=") {
+            return Ok(TypeArgument::Named(head, self.dims()?));
+        }
+        Ok(TypeArgument::Type(self.ty_of(head)?))
+    }
+
+    fn dims(&mut self) -> Parsed<Vec<Dim>> {
+        self.list("[", "]", Self::dim)
+    }
+
+    fn dim(&mut self) -> Parsed<Dim> {
+        if self.accept("?") {
+            return Ok(Dim::Unknown);
+        }
+        let Token { kind: Kind::Number, word } = self.now else {
+            return self.unexpected("a dimension, a number or `?`");
+        };
+        let Ok(elements) = word.text.parse() else {
+            let message = format!("`{}` is no dimension", shortened(word.text));
+            let help = "a dimension is a whole number below 2⁶⁴, or `?`";
+            self.note(Diagnostic::new("MIL005", message).at(Some(word.span())).help(help));
+            self.take();
+            return Ok(Dim::Unknown);
+        };
+        self.take();
+        Ok(Dim::Known(elements))
+    }
+
+    fn value(&mut self) -> Parsed<Value<'t>> {
+        match self.now.kind {
+            Kind::Name => {
+                let word = self.take().word;
+                self.value_of(word)
+            }
+            Kind::Number => Ok(Value::Number(self.number("a number")?)),
+            Kind::String(true) => Ok(Value::String(self.take().word)),
+            _ if self.now.is("[") => {
+                self.nested(|parser| Ok(Value::List(parser.list("[", "]", Self::value)?)))
+            }
+            _ if self.now.is("(") => {
+                self.nested(|parser| Ok(Value::Tuple(parser.list("(", ")", Self::value)?)))
+            }
+            _ if self.now.is("{") => self.nested(|parser| {
+                let items = parser.list("{", "}", |parser| {
+                    parser.expect("{")?;
+                    let key = parser.value()?;
+                    parser.expect(",")?;
+                    let value = parser.value()?;
+                    parser.expect("}")?;
+                    Ok((key, value))
+                })?;
+                Ok(Value::Dict(items))
+            }),
+            _ => self.unexpected("a value"),
+        }
+    }
+
+    /// The value that begins with this name.
+    fn value_of(&mut self, word: Word<'t>) -> Parsed<Value<'t>> {
+        if self.now.is("<") {
+            let ty = self.ty_of(word)?;
+            return self.nested(|parser| {
+                parser.expect("(")?;
+                let value = parser.value()?;
+                parser.expect(")")?;
+                Ok(Value::Typed(Box::new(ty), Box::new(value)))
+            });
+        }
+        if !self.now.is("(") {
+            return Ok(match word.text {
+                "true" | "false" => Value::Bool(word),
+                "inf" | "nan" => Value::Number(word),
+                _ => Value::Name(word),
+            });
+        }
+        self.nested(|parser| {
+            parser.take();
+            if parser.now.kind != Kind::Name {
+                let value = parser.value()?;
+                parser.expect(")")?;
+                let ty = Type { head: word, arguments: Vec::new() };
+                return Ok(Value::Typed(Box::new(ty), Box::new(value)));
+            }
+            let first = parser.take().word;
+            if !parser.accept("=") {
+                let value = parser.value_of(first)?;
+                parser.expect(")")?;
+                let ty = Type { head: word, arguments: Vec::new() };
+                return Ok(Value::Typed(Box::new(ty), Box::new(value)));
+            }
+            let mut arguments = vec![Argument { name: first, value: parser.value()? }];
+            while parser.accept(",") {
+                arguments.push(parser.argument()?);
+            }
+            parser.expect(")")?;
+            Ok(Value::Call(word, arguments))
+        })
+    }
+}
+
+fn opset_of<'t>(argument: &TypeArgument<'t>) -> Option<Word<'t>> {
+    match argument {
+        TypeArgument::Type(ty) => Some(ty.head),
+        _ => None,
+    }
+}
+
+/// The beginning of a word that may be long.
+fn shortened(text: &str) -> String {
+    const LONGEST: usize = 40;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
