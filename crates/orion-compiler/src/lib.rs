@@ -33,11 +33,12 @@ pub mod dtype;
 pub mod grad;
 pub mod interpret;
 pub mod ir;
+pub mod mil;
 pub mod op;
 pub mod pass;
 pub mod tensor;
 
-pub use diagnostic::{Diagnostic, Diagnostics};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use dtype::DType;
 pub use interpret::{Precision, interpret};
 pub use ir::builder::{BuildError, Builder, Value};

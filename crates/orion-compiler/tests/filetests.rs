@@ -1,4 +1,4 @@
-//! File tests: one `.oir` file of `filetests/` is one test. Its first line says what is done with it:
+//! File tests: one `.oir` or `.mil` file of `filetests/` is one test. Its first line says what is done with it:
 //!
 //! * `// test: roundtrip`: the program prints as it stands or, when `// ----` follows, as the second program.
 //! * `// test: verify`: every mistake is named on its own line, `// error[IR011]: part of the message`, and there are no
@@ -7,7 +7,13 @@
 //!   must come. These numbers are worked out by hand or by another program, so they are never blessed.
 //! * `// test: pass <name>`: the program before, `// ----`, the program after. `all` runs the whole pipeline.
 //!
-//! `ORION_BLESS=1` rewrites what `roundtrip` and `pass` files expect. The programs in the documentation of `src/pass`
+//! A `.mil` file is one of MIL text:
+//!
+//! * `// test: fmt`: the text, `// ----`, its canonical form.
+//! * `// test: check`: every mistake is named on its own line, as for `verify`.
+//! * `// test: diff`: a text, `// ----`, another, `// ----`, the differences.
+//!
+//! `ORION_BLESS=1` rewrites what `roundtrip`, `pass`, `fmt` and `diff` files expect. The programs in the documentation of `src/pass`
 //! are tests, too.
 
 use std::ffi::OsStr;
@@ -18,8 +24,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use orion_compiler::ir::verify::verify_parsed;
 use orion_compiler::pass::expand::expand_composites;
 use orion_compiler::pass::{Options, PIPELINE, RULES, Rule, run};
-use orion_compiler::{Diagnostics, Program, diagnostic, parse, verify};
+use orion_compiler::{Diagnostic, Diagnostics, Program, diagnostic, parse, verify};
 
+#[path = "filetests/mil.rs"]
+mod mil_modes;
 #[path = "filetests/run.rs"]
 mod run_mode;
 
@@ -29,7 +37,7 @@ fn main() -> std::io::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut trials = Vec::new();
     let folder = root.join("tests/filetests");
-    for file in files(&folder, "oir")? {
+    for file in [files(&folder, "oir")?, files(&folder, "mil")?].concat() {
         let name = file.strip_prefix(&folder).unwrap_or(&file).with_extension("");
         let name = name.display().to_string().replace(['/', '\\'], "::");
         trials.push(Trial::test(name, move || test_file(&file)));
@@ -96,8 +104,12 @@ fn test_file(path: &Path) -> Result<(), Failed> {
             expect(path, after, &found, &format!("{before}{SEPARATOR}{found}"))
         }
         ("verify", "") => verify_mode(&text),
+        ("fmt" | "check" | "diff", "") => mil_modes::test(path, mode, &text),
         ("run", "") => run_mode::check(&text),
-        _ => Err(format!("no mode is called `{mode}`: roundtrip, verify, run, pass <name>").into()),
+        _ => Err(format!(
+            "no mode is called `{mode}`: roundtrip, verify, run, pass <name>, fmt, check, diff"
+        )
+        .into()),
     }
 }
 
@@ -137,12 +149,15 @@ type Mistake = (Option<usize>, String, String);
 fn verify_mode(text: &str) -> Result<(), Failed> {
     let checked: Result<Program, Diagnostics> =
         parse(text).and_then(|program| Ok(verify_parsed(program, text)?.into_inner()));
-    let found: Vec<Mistake> = checked.err().map_or(Vec::new(), |diagnostics| {
-        let line = |span: (usize, usize)| diagnostic::locate(text, span.0).0;
-        let list = diagnostics.list.into_iter();
-        list.map(|finding| (finding.span.map(line), finding.code.to_owned(), finding.message))
-            .collect()
-    });
+    expect_mistakes(text, checked.err().map_or_else(Vec::new, |diagnostics| diagnostics.list))
+}
+
+/// The mistakes that a text names on its lines are those that were found.
+fn expect_mistakes(text: &str, found: Vec<Diagnostic>) -> Result<(), Failed> {
+    let line = |span: (usize, usize)| diagnostic::locate(text, span.0).0;
+    let found: Vec<Mistake> = (found.into_iter())
+        .map(|finding| (finding.span.map(line), finding.code.to_owned(), finding.message))
+        .collect();
     let mut unexpected = found.clone();
     let mut missing = Vec::new();
     for expected in text.lines().enumerate().filter_map(expected_mistake) {

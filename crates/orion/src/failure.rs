@@ -11,6 +11,10 @@ pub(crate) enum Failure {
     Usage(String),
     /// Something went wrong: exit code 1.
     Failed(String),
+    /// What a check found, with codes and places: exit code 1.
+    Diagnosed(String),
+    /// A check found what has been written already: exit code 1.
+    Found,
     /// Whoever read our output has closed it: nothing to say, exit code 0, as for `orion … | head`.
     OutputClosed,
 }
@@ -33,6 +37,11 @@ impl Failure {
                 eprintln!("error: {message}");
                 ExitCode::FAILURE
             }
+            Self::Diagnosed(report) => {
+                eprintln!("{report}");
+                ExitCode::FAILURE
+            }
+            Self::Found => ExitCode::FAILURE,
             Self::OutputClosed => ExitCode::SUCCESS,
         }
     }

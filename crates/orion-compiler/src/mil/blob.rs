@@ -184,8 +184,13 @@ impl<'a> BlobFile<'a> {
         if bytes.len() < ALIGNMENT {
             return Err(short);
         }
-        let (count, version) = (u32_at(bytes, 0).ok_or(short.clone())?, u32_at(bytes, 4).ok_or(short)?);
-        if version == VERSION { Ok(Self { bytes, count }) } else { Err(BlobError::Version(version)) }
+        let (count, version) =
+            (u32_at(bytes, 0).ok_or(short.clone())?, u32_at(bytes, 4).ok_or(short)?);
+        if version == VERSION {
+            Ok(Self { bytes, count })
+        } else {
+            Err(BlobError::Version(version))
+        }
     }
 
     /// How many constants the header speaks of.
@@ -201,7 +206,8 @@ impl<'a> BlobFile<'a> {
         let length = self.bytes.len();
         let outside = BlobError::Outside { offset, length };
         let start = usize::try_from(offset).map_err(|_| outside.clone())?;
-        let end = start.checked_add(ALIGNMENT).filter(|&end| end <= length).ok_or(outside.clone())?;
+        let end =
+            start.checked_add(ALIGNMENT).filter(|&end| end <= length).ok_or(outside.clone())?;
         let descriptor = self.bytes.get(start..end).ok_or(outside)?;
         let word = |at| u32_at(descriptor, at).unwrap_or_default();
         let long = |at| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
@@ -339,7 +345,10 @@ mod tests {
         let file = BlobFile::open(&bytes).unwrap();
         let blobs = file.blobs().unwrap();
         let known: Vec<_> = blobs.iter().map(|b| (b.offset, b.ty, b.elements())).collect();
-        assert_eq!(known, [(64, BlobType::F16, 3), (192, BlobType::U4, 3), (320, BlobType::I32, 1)]);
+        assert_eq!(
+            known,
+            [(64, BlobType::F16, 3), (192, BlobType::U4, 3), (320, BlobType::I32, 1)]
+        );
         assert_eq!(unpack_bits(file.at(192).unwrap().data, 4, 3), [1, 15, 7]);
         assert_eq!(blobs[0].data, [1, 2, 3, 4, 5, 6]);
     }
@@ -382,7 +391,7 @@ mod tests {
     #[test]
     fn damaged_files_are_refused_by_what_is_wrong() {
         let mut writer = BlobWriter::default();
-        writer.push(BlobType::F16, 2, &[1, 2, 3, 4]);
+        writer.push(BlobType::F16, 40, &[1; 80]);
         let whole = writer.finish();
         let refuse = |bytes: &[u8], offset| {
             let blob = BlobFile::open(bytes).and_then(|file| file.at(offset));
@@ -400,7 +409,7 @@ mod tests {
             (whole.clone(), 0, "BLOB003"),
             (whole.clone(), u64::MAX, "BLOB004"),
             (changed(68, 99), 64, "type code 99"),
-            (changed(72, 5), 64, "BLOB006"),
+            (changed(72, 81), 64, "BLOB006"),
             (changed(87, 255), 64, "BLOB006"),
             (changed(88, 9), 64, "BLOB006"),
         ] {

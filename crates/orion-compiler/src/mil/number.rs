@@ -22,7 +22,8 @@ fn hexadecimal(text: &[u8]) -> Option<f64> {
         Some(at) => (&text[..at], std::str::from_utf8(&text[at + 1..]).ok()?.parse::<i32>().ok()?),
         None => (text, 0),
     };
-    let (mut mantissa, mut exponent, mut is_fraction, mut count) = (0_u64, i64::from(power), false, 0);
+    let (mut mantissa, mut exponent, mut is_fraction, mut count) =
+        (0_u64, i64::from(power), false, 0);
     for &byte in digits {
         if byte == b'.' {
             if is_fraction {
@@ -96,7 +97,9 @@ mod tests {
             assert_eq!(parse(text), Some(value), "{text}");
         }
         assert!(parse("nan").is_some_and(f64::is_nan));
-        for text in ["", "-", "x", "1x", "0x", "0xg", "0x1p", "1.2.3", "0x1.2.3", "--1", "infinity", "1e"] {
+        for text in
+            ["", "-", "x", "1x", "0x", "0xg", "0x1p", "1.2.3", "0x1.2.3", "--1", "infinity", "1e"]
+        {
             assert_eq!(parse(text), None, "{text}");
         }
     }

@@ -25,7 +25,8 @@ pub fn parse(text: &str) -> Result<Document<'_>, Diagnostics> {
     }
     let mut lexer = Lexer::new(text);
     let now = lexer.next();
-    let mut parser = Parser { lexer, now, behind: 0, depth: 0, mistakes: Vec::new(), fed_up: false };
+    let mut parser =
+        Parser { lexer, now, behind: 0, depth: 0, mistakes: Vec::new(), fed_up: false };
     let document = parser.document();
     let list = parser.mistakes;
     if list.is_empty() { Ok(document) } else { Err(Diagnostics { list, text: text.to_owned() }) }
@@ -99,7 +100,9 @@ impl<'t> Parser<'t> {
             Kind::String(false) => {
                 let help = "a string ends with `\"` on its own line";
                 self.note(
-                    Diagnostic::new("MIL003", "the string does not end").at(Some(word.span())).help(help),
+                    Diagnostic::new("MIL003", "the string does not end")
+                        .at(Some(word.span()))
+                        .help(help),
                 );
                 return Err(Stop);
             }
@@ -172,6 +175,11 @@ impl<'t> Parser<'t> {
         loop {
             match self.now.word.text {
                 _ if self.now.kind == Kind::End => return,
+                // It has swallowed the rest of its line, the sign with it.
+                _ if self.now.kind == Kind::String(false) && sign == ";" => {
+                    self.take();
+                    return;
+                }
                 "}" if open == 0 => return,
                 text if text == sign && (open == 0 || sign == ";") => {
                     self.take();
@@ -190,9 +198,13 @@ impl<'t> Parser<'t> {
             self.skip_before_brace();
             (self.now.word, Vec::new())
         });
+        if self.now.kind == Kind::End && !self.mistakes.is_empty() {
+            // Not MIL at all: one mistake says it.
+            self.fed_up = true;
+        }
         let comments = std::mem::take(&mut self.lexer.comments);
         let mut functions = Vec::new();
-        if self.expect("{").is_ok() {
+        if !self.fed_up && self.expect("{").is_ok() {
             while !self.now.is("}") && self.now.kind != Kind::End && !self.fed_up {
                 if let Ok(function) = self.function() {
                     functions.push(function);
@@ -236,7 +248,15 @@ impl<'t> Parser<'t> {
 
     fn argument(&mut self) -> Parsed<Argument<'t>> {
         let name = self.name("a name")?;
-        self.expect("=")?;
+        if !self.now.is("=") {
+            let stop = self.unexpected("`=` and a value");
+            if let Some(mistake) = self.mistakes.last_mut() {
+                mistake.help =
+                    Some(format!("arguments have names: `x = {}`", shortened(name.text)));
+            }
+            return stop;
+        }
+        self.take();
         Ok(Argument { name, value: self.value()? })
     }
 
@@ -267,7 +287,16 @@ impl<'t> Parser<'t> {
         self.expect("->")?;
         let results = self.list("(", ")", |parser| parser.name("the name of a result"))?;
         self.expect(";")?;
-        Ok(Function { name, opset, parameters, attributes, statements, results, comments, last_comments })
+        Ok(Function {
+            name,
+            opset,
+            parameters,
+            attributes,
+            statements,
+            results,
+            comments,
+            last_comments,
+        })
     }
 
     fn opset(&mut self) -> Parsed<Option<Word<'t>>> {
@@ -303,7 +332,9 @@ impl<'t> Parser<'t> {
             let behind = self.behind;
             let found = self.now.word.text;
             let message = match self.now.kind {
-                Kind::End => "expected `;` behind a statement, found the end of the text".to_owned(),
+                Kind::End => {
+                    "expected `;` behind a statement, found the end of the text".to_owned()
+                }
                 _ => format!("expected `;` behind a statement, found `{}`", shortened(found)),
             };
             self.note(Diagnostic::new("MIL002", message).at(Some((behind, behind + 1))));

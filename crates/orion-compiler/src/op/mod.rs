@@ -5,6 +5,7 @@
 //! fused kernel. Neither trait has silent defaults. Being in the list gives an operation its text form and the law
 //! tests of `tests/op_laws.rs`.
 
+use crate::diagnostic::nearest;
 use crate::ir::attribute::{Attribute, AttributeError, Attributes};
 use crate::ir::types::TypeError;
 use crate::{Builder, Precision, Tensor, TensorType, Value};
@@ -377,19 +378,10 @@ impl Op {
     /// The operation of this name with attributes from text.
     pub fn read(name: &str, fields: &[(String, Attribute)]) -> Result<Self, AttributeError> {
         let entry = OPS.iter().find(|entry| entry.name == name).ok_or_else(|| {
-            let near =
-                nearest(name).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let near = nearest(name, OPS.iter().map(|entry| entry.name))
+                .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             AttributeError(format!("no operation is called `{name}`{near}"))
         })?;
         (entry.read)(fields)
     }
-}
-
-/// The operation whose name shares the longest beginning with `name`, if it shares more than two letters.
-fn nearest(name: &str) -> Option<&'static str> {
-    let shared = |a: &str| a.bytes().zip(name.bytes()).take_while(|(x, y)| x == y).count();
-    OPS.iter()
-        .map(|entry| entry.name)
-        .max_by_key(|known| shared(known))
-        .filter(|known| shared(known) > 2)
 }

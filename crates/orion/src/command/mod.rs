@@ -8,6 +8,7 @@ mod detokenize;
 mod eval;
 mod infer;
 mod info;
+mod mil;
 mod model;
 mod plot;
 mod quantize;
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Plot(plot::Plot),
     /// Measure how fast this machine runs a model.
     Bench(bench::Bench),
+    /// Read, check, compare and measure MIL, the text that the Neural Engine's compiler takes.
+    Mil(mil::Mil),
     /// Write a completion script for a shell.
     Completions(completions::Completions),
 }
@@ -62,6 +65,7 @@ impl Command {
             Self::Data(command) => command.run(),
             Self::Plot(command) => command.run(),
             Self::Bench(command) => command.run(),
+            Self::Mil(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
     }

@@ -1,0 +1,64 @@
+//! MIL texts of other origin: what Core ML's own compiler, two generators and other tools have written. They are not part of
+//! the repository; `ORION_MIL_CORPUS` names their folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use orion_compiler::mil;
+
+/// The texts of a folder of the corpus; none without a corpus.
+fn texts(folder: &str) -> Vec<(PathBuf, String)> {
+    let Some(root) = std::env::var_os("ORION_MIL_CORPUS") else {
+        eprintln!("skipped: ORION_MIL_CORPUS is not set");
+        return Vec::new();
+    };
+    let folder = Path::new(&root).join(folder);
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+#[test]
+fn texts_of_others_print_parse_and_are_the_same_programs() {
+    for (path, text) in [texts("real"), texts("generated"), texts("fixtures")].concat() {
+        let document = match mil::parse(&text) {
+            Ok(document) => document,
+            // Arguments without names: never MIL.
+            Err(error) if path.ends_with("120.mil") => {
+                assert!(error.to_string().contains("arguments have names"), "{error}");
+                continue;
+            }
+            Err(error) => panic!("{}: {error}", path.display()),
+        };
+        let findings = mil::check(&document);
+        assert!(findings.is_empty(), "{}: {findings:?}", path.display());
+        let printed = mil::print(&document);
+        let again = mil::parse(&printed).unwrap();
+        assert_eq!(mil::print(&again), printed, "{}", path.display());
+        let changes = mil::diff(&document, &again);
+        assert!(changes.is_empty(), "{}: {changes:?}", path.display());
+    }
+}
+
+/// The canonical form is Core ML's own, but for the end of the last line.
+#[test]
+fn what_core_ml_wrote_stays_as_it_is() {
+    for (path, text) in texts("real") {
+        let printed = mil::print(&mil::parse(&text).unwrap());
+        assert_eq!(printed.trim_end(), text.trim_end(), "{}", path.display());
+    }
+}
+
+#[test]
+fn every_text_cut_off_anywhere_is_refused_with_a_place() {
+    for (path, text) in texts("fixtures").into_iter().take(6) {
+        for end in (1..text.trim_end().len()).filter(|&end| text.is_char_boundary(end)) {
+            let Err(error) = mil::parse(&text[..end]) else {
+                panic!("{}: the first {end} bytes are no program", path.display())
+            };
+            assert!(error.list.iter().all(|finding| finding.span.is_some()));
+        }
+    }
+}

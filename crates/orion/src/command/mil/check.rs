@@ -1,0 +1,42 @@
+//! `orion mil check`: what is wrong with a text, before any engine sees it.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use orion_compiler::mil;
+
+use super::Source;
+use crate::failure::Failure;
+
+/// Say what is wrong with a text, before any engine sees it
+///
+/// Syntax, names, operations and their arguments, constants. `orion mil lint` knows the rules of the engines besides.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// MIL texts
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl Check {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let mut reports = Vec::new();
+        for path in &self.files {
+            let source = Source::read(path)?;
+            let findings = match source.parse() {
+                Ok(document) => mil::check(&document),
+                Err(Failure::Diagnosed(report)) => {
+                    reports.push(report);
+                    continue;
+                }
+                Err(other) => return Err(other),
+            };
+            if !findings.is_empty()
+                && let Failure::Diagnosed(report) = source.refuse(&source.diagnostics(findings))
+            {
+                reports.push(report);
+            }
+        }
+        if reports.is_empty() { Ok(()) } else { Err(Failure::Diagnosed(reports.join("\n"))) }
+    }
+}

@@ -1,0 +1,106 @@
+//! `orion mil`: tools for MIL, the text that the Neural Engine's compiler takes. One file a verb.
+
+mod blob;
+mod check;
+mod diff;
+mod fmt;
+mod graph;
+mod layered;
+mod stat;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use orion_compiler::diagnostic::Report;
+use orion_compiler::mil::{Document, parse_bytes};
+use orion_compiler::{Diagnostic, Diagnostics};
+
+use crate::failure::Failure;
+
+/// Read, check, compare and measure MIL, the text that the Neural Engine's compiler takes
+///
+/// FILE may be `-`, standard input.
+#[derive(Debug, Args)]
+pub(crate) struct Mil {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Print a text in canonical form.
+    Fmt(fmt::Fmt),
+    /// Say what is wrong with a text, before any engine sees it.
+    Check(check::Check),
+    /// Say what two programs differ in.
+    Diff(diff::Diff),
+    /// Count operations, arithmetic and bytes.
+    Stat(stat::Stat),
+    /// Draw a program.
+    Graph(graph::Graph),
+    /// List the constants of a weight file.
+    Blob(blob::Blob),
+}
+
+impl Mil {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        match self.verb {
+            Verb::Fmt(verb) => verb.run(),
+            Verb::Check(verb) => verb.run(),
+            Verb::Diff(verb) => verb.run(),
+            Verb::Stat(verb) => verb.run(),
+            Verb::Graph(verb) => verb.run(),
+            Verb::Blob(verb) => verb.run(),
+        }
+    }
+}
+
+/// A file's bytes under the name that messages have for it.
+struct Source {
+    name: String,
+    bytes: Vec<u8>,
+}
+
+impl Source {
+    fn read(path: &Path) -> Result<Self, Failure> {
+        if path == Path::new("-") {
+            let mut bytes = Vec::new();
+            std::io::stdin()
+                .read_to_end(&mut bytes)
+                .map_err(|error| Failure::Failed(format!("standard input: {error}")))?;
+            return Ok(Self { name: "<stdin>".to_owned(), bytes });
+        }
+        let name = path.display().to_string();
+        match std::fs::read(path) {
+            Ok(bytes) => Ok(Self { name, bytes }),
+            Err(error) => Err(Failure::Failed(format!("{name}: {error}"))),
+        }
+    }
+
+    fn parse(&self) -> Result<Document<'_>, Failure> {
+        parse_bytes(&self.bytes).map_err(|diagnostics| self.refuse(&diagnostics))
+    }
+
+    /// The failure that these findings are.
+    fn refuse(&self, diagnostics: &Diagnostics) -> Failure {
+        Failure::Diagnosed(Report { file: Some(&self.name), diagnostics }.to_string())
+    }
+
+    /// Findings with the text that they are about.
+    fn diagnostics(&self, list: Vec<Diagnostic>) -> Diagnostics {
+        Diagnostics { list, text: String::from_utf8_lossy(&self.bytes).into_owned() }
+    }
+
+    /// Line and column of a byte.
+    fn place(&self, byte: usize) -> (usize, usize) {
+        let text = std::str::from_utf8(&self.bytes).unwrap_or_default();
+        let (line, column, _) = orion_compiler::diagnostic::locate(text, byte);
+        (line, column)
+    }
+}
+
+fn write_file(path: &PathBuf, bytes: &[u8]) -> Result<(), Failure> {
+    orion_runtime::weights::write_atomically(path, bytes)
+        .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))
+}
