@@ -1,8 +1,9 @@
 //! Operations of MIL and their parameters, of all operation sets together. The table is printed by
 //! `tools/mil/catalogue.py` from coremltools 9.0, but for the last lines: those stand only in compiled programs.
 
-use std::collections::HashMap;
 use std::sync::OnceLock;
+
+use hashbrown::HashMap;
 
 /// An operation of MIL.
 #[derive(Clone, Debug, PartialEq, Eq)]

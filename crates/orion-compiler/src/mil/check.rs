@@ -13,7 +13,7 @@
 //! | MIL018 | a constant has the elements and kind of its type |
 //! | MIL019 | types are MIL's, and small enough to exist |
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::catalogue::{self, Operation};
 use super::scope::{Origin, Scope, definitions};
@@ -23,7 +23,7 @@ use super::syntax::{
 use crate::Diagnostic;
 use crate::diagnostic::nearest;
 
-/// Element types of MIL text, with whether their literals are numbers with a fraction.
+/// Element types of MIL text.
 const ELEMENTS: [&str; 22] = [
     "bool",
     "string",
@@ -105,7 +105,7 @@ impl Check {
     fn uses(&mut self, value: &Value<'_>, index: usize, scope: &Scope<'_, '_>) {
         match value {
             Value::Name(name) => self.usage(*name, index, scope),
-            Value::Typed(_, value) => self.uses(value, index, scope),
+            Value::Typed(typed) => self.uses(&typed.value, index, scope),
             Value::List(items) | Value::Tuple(items) => {
                 items.iter().for_each(|item| self.uses(item, index, scope));
             }
@@ -205,22 +205,23 @@ impl Check {
             self.find("MIL015", "`const` lacks `val`".to_owned(), statement.op);
             return;
         };
-        if let ([Parameter { ty: declared, .. }], Value::Typed(ty, _)) =
+        if let ([Parameter { ty: declared, .. }], Value::Typed(typed)) =
             (statement.results.as_slice(), value)
-            && let (Some(declared), Some(found)) = (declared.tensor(), ty.tensor())
+            && let (Some(declared), Some(found)) = (declared.tensor(), typed.ty.tensor())
             && (declared.0.text != found.0.text || declared.1 != found.1)
         {
-            let message = format!("the constant is `{ty}`, and is declared as another type");
-            self.find("MIL018", message, ty.head);
+            let message =
+                format!("the constant is `{}`, and is declared as another type", typed.ty);
+            self.find("MIL018", message, typed.ty.head());
         }
     }
 
     /// Literals in a value fit the types that they are written with.
     fn value(&mut self, value: &Value<'_>) {
         match value {
-            Value::Typed(ty, literal) => {
-                self.ty(ty);
-                self.literal(ty, literal);
+            Value::Typed(typed) => {
+                self.ty(&typed.ty);
+                self.literal(&typed.ty, &typed.value);
             }
             Value::List(items) | Value::Tuple(items) => {
                 items.iter().for_each(|item| self.value(item))
@@ -286,29 +287,45 @@ impl Check {
     }
 
     fn ty(&mut self, ty: &Type<'_>) {
-        let known = ELEMENTS.iter().chain(&COMPOSED).any(|known| *known == ty.head.text);
-        if !known {
-            let names = ELEMENTS.iter().chain(&COMPOSED).copied();
-            let help = nearest(ty.head.text, names).map(|near| format!("did you mean `{near}`?"));
-            self.find("MIL019", format!("MIL has no type `{}`", ty.head.text), ty.head).help = help;
+        let head = ty.head();
+        let is_known = match ty {
+            Type::Simple(word) => is_element(word.text),
+            Type::Tensor { element, .. } => is_element(element.text),
+            Type::Composed { .. } => COMPOSED.contains(&head.text),
+        };
+        if !is_known {
+            let wrong = if let Type::Tensor { element, .. } = ty { *element } else { head };
+            let help = if is_element(wrong.text) || COMPOSED.contains(&wrong.text) {
+                Some("a tensor is `tensor<fp16, [1, 64]>`, a number `fp16`".to_owned())
+            } else {
+                let names = ELEMENTS.iter().chain(&COMPOSED).copied();
+                nearest(wrong.text, names).map(|near| format!("did you mean `{near}`?"))
+            };
+            self.find("MIL019", format!("`{}` is no type here", wrong.text), wrong).help = help;
             return;
         }
-        let is_simple = ELEMENTS.contains(&ty.head.text);
-        if is_simple != ty.arguments.is_empty()
-            || (ty.head.text == "tensor" && ty.tensor().is_none())
-        {
-            self.find("MIL019", format!("`{ty}` is no type"), ty.head).help =
-                Some("a tensor is `tensor<fp16, [1, 64]>`, a number `fp16`".to_owned());
-            return;
-        }
-        if ty.tensor().is_some_and(|(_, dims)| elements(dims).is_err()) {
-            self.find("MIL019", format!("`{ty}` is larger than any memory"), ty.head);
-        }
-        for argument in &ty.arguments {
-            if let TypeArgument::Type(inner) = argument {
-                self.ty(inner);
+        match ty {
+            Type::Tensor { dims, .. } if elements(dims).is_err() => {
+                self.find("MIL019", format!("`{ty}` is larger than any memory"), head);
             }
+            Type::Composed { arguments, .. } => {
+                for argument in arguments {
+                    if let TypeArgument::Type(inner) = argument {
+                        self.ty(inner);
+                    }
+                }
+            }
+            _ => {}
         }
+    }
+}
+
+/// Whether it is one of [`ELEMENTS`].
+fn is_element(name: &str) -> bool {
+    match name.len() {
+        4 => matches!(name, "fp16" | "bool" | "fp32" | "int8" | "bf16" | "int4" | "fp64"),
+        5 | 6 => matches!(name, "int32" | "string" | "uint8") || ELEMENTS.contains(&name),
+        _ => ELEMENTS.contains(&name),
     }
 }
 

@@ -47,14 +47,14 @@ pub fn boxes(function: &Function<'_>) -> Vec<Node> {
     boxes
 }
 
-fn lines(statement: &Statement<'_>, scope: &Scope<'_, '_>) -> Vec<String> {
+fn lines<'f, 't>(statement: &'f Statement<'t>, scope: &Scope<'f, 't>) -> Vec<String> {
     let mut lines = vec![statement.op.text.to_owned()];
     for argument in &statement.arguments {
         let Some(constant) = scope.constant(&argument.value) else { continue };
-        if let Value::Typed(ty, literal) = constant
-            && matches!(**literal, Value::Call(..))
+        if let Value::Typed(typed) = constant
+            && matches!(typed.value, Value::Call(..))
         {
-            lines.push(format!("{}: {ty}", argument.name.text));
+            lines.push(format!("{}: {}", argument.name.text, typed.ty));
         }
     }
     lines.extend(

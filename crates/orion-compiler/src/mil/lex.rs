@@ -11,8 +11,8 @@ pub(super) enum Kind {
     Number,
     /// With quotes; whether it ends.
     String(bool),
-    /// One character, or `->`.
-    Sign,
+    /// One character; `-` is `->`.
+    Sign(u8),
     /// Nothing that MIL knows.
     Unknown,
     /// The end of the text.
@@ -26,8 +26,8 @@ pub(super) struct Token<'t> {
 }
 
 impl Token<'_> {
-    pub(super) fn is(&self, sign: &str) -> bool {
-        self.kind == Kind::Sign && self.word.text == sign
+    pub(super) fn is(&self, sign: u8) -> bool {
+        self.kind == Kind::Sign(sign)
     }
 }
 
@@ -88,11 +88,11 @@ impl<'t> Lexer<'t> {
         };
         let (kind, length) = match first {
             b'"' => string(rest),
-            b'-' if rest.get(1) == Some(&b'>') => (Kind::Sign, 2),
+            b'-' if rest.get(1) == Some(&b'>') => (Kind::Sign(b'-'), 2),
             b'-' | b'+' | b'.' => number(rest),
             _ if class(first) & DIGIT != 0 => number(rest),
             _ if class(first) & NAME != 0 => (Kind::Name, while_class(1, NAME)),
-            _ if class(first) & SIGN != 0 => (Kind::Sign, 1),
+            _ if class(first) & SIGN != 0 => (Kind::Sign(first), 1),
             _ => (Kind::Unknown, self.text[start..].chars().next().map_or(1, char::len_utf8)),
         };
         self.token(kind, start, start + length)

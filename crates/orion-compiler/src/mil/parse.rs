@@ -1,10 +1,13 @@
 //! The reader of MIL text. It goes on behind a mistake, at the next statement or function, and reports every one with its
 //! place. Grammar: facts §3, and what Core ML's own compiler writes.
 
+use smallvec::SmallVec;
+
 use super::lex::{Kind, Lexer, Token};
 use super::number;
 use super::syntax::{
-    Argument, Dim, Document, Function, Parameter, Statement, Type, TypeArgument, Value, Word,
+    Argument, Dim, Dims, Document, Function, Parameter, Statement, Type, TypeArgument, Typed,
+    Value, Word,
 };
 use crate::{Diagnostic, Diagnostics};
 
@@ -77,7 +80,7 @@ impl<'t> Parser<'t> {
         taken
     }
 
-    fn accept(&mut self, sign: &str) -> bool {
+    fn accept(&mut self, sign: u8) -> bool {
         let found = self.now.is(sign);
         if found {
             self.take();
@@ -116,8 +119,12 @@ impl<'t> Parser<'t> {
         Err(Stop)
     }
 
-    fn expect(&mut self, sign: &str) -> Parsed<Word<'t>> {
-        if self.now.is(sign) { Ok(self.take().word) } else { self.unexpected(&format!("`{sign}`")) }
+    fn expect(&mut self, sign: u8) -> Parsed<()> {
+        if self.accept(sign) {
+            return Ok(());
+        }
+        let text = if sign == b'-' { "->".to_owned() } else { char::from(sign).to_string() };
+        self.unexpected(&format!("`{text}`"))
     }
 
     fn name(&mut self, wanted: &str) -> Parsed<Word<'t>> {
@@ -139,16 +146,16 @@ impl<'t> Parser<'t> {
     /// What stands between `open` and `close`, separated by commas.
     fn list<T>(
         &mut self,
-        open: &str,
-        close: &str,
+        open: u8,
+        close: u8,
         mut item: impl FnMut(&mut Self) -> Parsed<T>,
     ) -> Parsed<Vec<T>> {
         self.expect(open)?;
         let mut items = Vec::new();
         while !self.now.is(close) {
             items.push(item(self)?);
-            if !self.accept(",") && !self.now.is(close) {
-                return self.unexpected(&format!("`,` or `{close}`"));
+            if !self.accept(b',') && !self.now.is(close) {
+                return self.unexpected(&format!("`,` or `{}`", char::from(close)));
             }
         }
         self.take();
@@ -168,25 +175,21 @@ impl<'t> Parser<'t> {
         result
     }
 
-    /// Goes on behind the next of these signs that stands outside brackets, or before a closing brace.
-    fn skip_behind(&mut self, sign: &str) {
+    /// Goes on behind the next semicolon, or before a brace that closes more than was opened on the way.
+    fn skip_statement(&mut self) {
         self.depth = 0;
         let mut open = 0_usize;
         loop {
-            match self.now.word.text {
-                _ if self.now.kind == Kind::End => return,
-                // It has swallowed the rest of its line, the sign with it.
-                _ if self.now.kind == Kind::String(false) && sign == ";" => {
+            match self.now.kind {
+                Kind::End => return,
+                Kind::Sign(b'}') if open == 0 => return,
+                // A string without end has swallowed the rest of its line, the semicolon with it.
+                Kind::Sign(b';') | Kind::String(false) => {
                     self.take();
                     return;
                 }
-                "}" if open == 0 => return,
-                text if text == sign && (open == 0 || sign == ";") => {
-                    self.take();
-                    return;
-                }
-                "(" | "[" | "{" => open += 1,
-                ")" | "]" | "}" => open = open.saturating_sub(1),
+                Kind::Sign(b'{') => open += 1,
+                Kind::Sign(b'}') => open -= 1,
                 _ => {}
             }
             self.take();
@@ -204,19 +207,19 @@ impl<'t> Parser<'t> {
         }
         let comments = std::mem::take(&mut self.lexer.comments);
         let mut functions = Vec::new();
-        if !self.fed_up && self.expect("{").is_ok() {
-            while !self.now.is("}") && self.now.kind != Kind::End && !self.fed_up {
+        if !self.fed_up && self.expect(b'{').is_ok() {
+            while !self.now.is(b'}') && self.now.kind != Kind::End && !self.fed_up {
                 if let Ok(function) = self.function() {
                     functions.push(function);
                 } else {
-                    self.skip_behind(";");
-                    self.accept("}");
-                    if self.now.is("->") {
-                        self.skip_behind(";");
+                    self.skip_statement();
+                    self.accept(b'}');
+                    if self.now.is(b'-') {
+                        self.skip_statement();
                     }
                 }
             }
-            if !self.fed_up && self.expect("}").is_ok() && self.now.kind != Kind::End {
+            if !self.fed_up && self.expect(b'}').is_ok() && self.now.kind != Kind::End {
                 self.unexpected::<()>("the end of the text").ok();
             }
         }
@@ -225,7 +228,7 @@ impl<'t> Parser<'t> {
     }
 
     fn skip_before_brace(&mut self) {
-        while !self.now.is("{") && self.now.kind != Kind::End {
+        while !self.now.is(b'{') && self.now.kind != Kind::End {
             self.take();
         }
     }
@@ -235,20 +238,20 @@ impl<'t> Parser<'t> {
             return self.unexpected("`program(1.3)`, with which a MIL text begins");
         }
         self.take();
-        self.expect("(")?;
+        self.expect(b'(')?;
         let version = self.number("a version")?;
-        self.expect(")")?;
+        self.expect(b')')?;
         Ok((version, self.attributes()?))
     }
 
     /// `[a = 1, b = 2]`, or nothing.
     fn attributes(&mut self) -> Parsed<Vec<Argument<'t>>> {
-        if self.now.is("[") { self.list("[", "]", Self::argument) } else { Ok(Vec::new()) }
+        if self.now.is(b'[') { self.list(b'[', b']', Self::argument) } else { Ok(Vec::new()) }
     }
 
     fn argument(&mut self) -> Parsed<Argument<'t>> {
         let name = self.name("a name")?;
-        if !self.now.is("=") {
+        if !self.now.is(b'=') {
             let stop = self.unexpected("`=` and a value");
             if let Some(mistake) = self.mistakes.last_mut() {
                 mistake.help =
@@ -268,25 +271,25 @@ impl<'t> Parser<'t> {
         self.take();
         let name = self.name("the name of a function")?;
         let opset = self.opset()?;
-        let parameters = self.list("(", ")", |parser| {
+        let parameters = self.list(b'(', b')', |parser| {
             let ty = parser.ty()?;
             let name = parser.name("the name of a parameter")?;
             Ok(Parameter { ty, name })
         })?;
         let attributes = self.attributes()?;
-        self.expect("{")?;
+        self.expect(b'{')?;
         let mut statements = Vec::new();
-        while !self.now.is("}") && self.now.kind != Kind::End && !self.fed_up {
+        while !self.now.is(b'}') && self.now.kind != Kind::End && !self.fed_up {
             match self.statement() {
                 Ok(statement) => statements.push(statement),
-                Err(Stop) => self.skip_behind(";"),
+                Err(Stop) => self.skip_statement(),
             }
         }
         let last_comments = std::mem::take(&mut self.lexer.comments);
-        self.expect("}")?;
-        self.expect("->")?;
-        let results = self.list("(", ")", |parser| parser.name("the name of a result"))?;
-        self.expect(";")?;
+        self.expect(b'}')?;
+        self.expect(b'-')?;
+        let results = self.list(b'(', b')', |parser| parser.name("the name of a result"))?;
+        self.expect(b';')?;
         Ok(Function {
             name,
             opset,
@@ -300,35 +303,35 @@ impl<'t> Parser<'t> {
     }
 
     fn opset(&mut self) -> Parsed<Option<Word<'t>>> {
-        if !self.accept("<") {
+        if !self.accept(b'<') {
             return Ok(None);
         }
         let name = self.name("an operation set such as `ios18`")?;
-        self.expect(">")?;
+        self.expect(b'>')?;
         Ok(Some(name))
     }
 
     fn statement(&mut self) -> Parsed<Statement<'t>> {
         let comments = std::mem::take(&mut self.lexer.comments);
-        let mut results = Vec::with_capacity(1);
+        let mut results = SmallVec::new();
         let (op, opset) = loop {
             let ty = self.ty()?;
-            if self.now.is("(") && results.is_empty() {
+            if self.now.is(b'(') && results.is_empty() {
                 // An operation without results.
-                break (ty.head, ty.arguments.first().and_then(opset_of));
+                break (ty.head(), opset_of(&ty));
             }
             let name = self.name("the name of a result")?;
             results.push(Parameter { ty, name });
-            if self.accept(",") {
+            if self.accept(b',') {
                 continue;
             }
-            self.expect("=")?;
+            self.expect(b'=')?;
             let op = self.name("an operation")?;
             break (op, self.opset()?);
         };
-        let arguments = self.list("(", ")", Self::argument)?;
+        let arguments = self.list(b'(', b')', Self::argument)?;
         let attributes = self.attributes()?;
-        if !self.now.is(";") {
+        if !self.now.is(b';') {
             let behind = self.behind;
             let found = self.now.word.text;
             let message = match self.now.kind {
@@ -340,7 +343,7 @@ impl<'t> Parser<'t> {
             self.note(Diagnostic::new("MIL002", message).at(Some((behind, behind + 1))));
             // The next statement may well be whole.
             if self.now.kind != Kind::Name {
-                self.skip_behind(";");
+                self.skip_statement();
             }
         } else {
             self.take();
@@ -355,34 +358,50 @@ impl<'t> Parser<'t> {
     }
 
     fn ty_of(&mut self, head: Word<'t>) -> Parsed<Type<'t>> {
-        let arguments = if self.now.is("<") {
-            self.nested(|parser| parser.list("<", ">", Self::type_argument))?
-        } else {
-            Vec::new()
-        };
-        Ok(Type { head, arguments })
+        if !self.now.is(b'<') {
+            return Ok(Type::Simple(head));
+        }
+        if head.text == "tensor" {
+            self.take();
+            let element = self.name("an element type")?;
+            self.expect(b',')?;
+            let dims = self.dims()?;
+            self.expect(b'>')?;
+            return Ok(Type::Tensor { head, element, dims });
+        }
+        let arguments = self.nested(|parser| parser.list(b'<', b'>', Self::type_argument))?;
+        Ok(Type::Composed { head, arguments })
     }
 
     fn type_argument(&mut self) -> Parsed<TypeArgument<'t>> {
-        if self.now.is("[") {
+        if self.now.is(b'[') {
             return Ok(TypeArgument::Dims(self.dims()?));
         }
         if self.now.kind != Kind::Name {
             return Ok(TypeArgument::Length(self.dim()?));
         }
         let head = self.take().word;
-        if self.accept("=") {
+        if self.accept(b'=') {
             return Ok(TypeArgument::Named(head, self.dims()?));
         }
         Ok(TypeArgument::Type(self.ty_of(head)?))
     }
 
-    fn dims(&mut self) -> Parsed<Vec<Dim>> {
-        self.list("[", "]", Self::dim)
+    fn dims(&mut self) -> Parsed<Dims> {
+        let mut dims = Dims::new();
+        self.expect(b'[')?;
+        while !self.now.is(b']') {
+            dims.push(self.dim()?);
+            if !self.accept(b',') && !self.now.is(b']') {
+                return self.unexpected("`,` or `]`");
+            }
+        }
+        self.take();
+        Ok(dims)
     }
 
     fn dim(&mut self) -> Parsed<Dim> {
-        if self.accept("?") {
+        if self.accept(b'?') {
             return Ok(Dim::Unknown);
         }
         let Token { kind: Kind::Number, word } = self.now else {
@@ -407,19 +426,19 @@ impl<'t> Parser<'t> {
             }
             Kind::Number => Ok(Value::Number(self.number("a number")?)),
             Kind::String(true) => Ok(Value::String(self.take().word)),
-            _ if self.now.is("[") => {
-                self.nested(|parser| Ok(Value::List(parser.list("[", "]", Self::value)?)))
+            _ if self.now.is(b'[') => {
+                self.nested(|parser| Ok(Value::List(parser.list(b'[', b']', Self::value)?)))
             }
-            _ if self.now.is("(") => {
-                self.nested(|parser| Ok(Value::Tuple(parser.list("(", ")", Self::value)?)))
+            _ if self.now.is(b'(') => {
+                self.nested(|parser| Ok(Value::Tuple(parser.list(b'(', b')', Self::value)?)))
             }
-            _ if self.now.is("{") => self.nested(|parser| {
-                let items = parser.list("{", "}", |parser| {
-                    parser.expect("{")?;
+            _ if self.now.is(b'{') => self.nested(|parser| {
+                let items = parser.list(b'{', b'}', |parser| {
+                    parser.expect(b'{')?;
                     let key = parser.value()?;
-                    parser.expect(",")?;
+                    parser.expect(b',')?;
                     let value = parser.value()?;
-                    parser.expect("}")?;
+                    parser.expect(b'}')?;
                     Ok((key, value))
                 })?;
                 Ok(Value::Dict(items))
@@ -430,16 +449,16 @@ impl<'t> Parser<'t> {
 
     /// The value that begins with this name.
     fn value_of(&mut self, word: Word<'t>) -> Parsed<Value<'t>> {
-        if self.now.is("<") {
+        if self.now.is(b'<') {
             let ty = self.ty_of(word)?;
             return self.nested(|parser| {
-                parser.expect("(")?;
+                parser.expect(b'(')?;
                 let value = parser.value()?;
-                parser.expect(")")?;
-                Ok(Value::Typed(Box::new(ty), Box::new(value)))
+                parser.expect(b')')?;
+                Ok(Value::Typed(Box::new(Typed { ty, value })))
             });
         }
-        if !self.now.is("(") {
+        if !self.now.is(b'(') {
             return Ok(match word.text {
                 "true" | "false" => Value::Bool(word),
                 "inf" | "nan" => Value::Number(word),
@@ -450,30 +469,34 @@ impl<'t> Parser<'t> {
             parser.take();
             if parser.now.kind != Kind::Name {
                 let value = parser.value()?;
-                parser.expect(")")?;
-                let ty = Type { head: word, arguments: Vec::new() };
-                return Ok(Value::Typed(Box::new(ty), Box::new(value)));
+                parser.expect(b')')?;
+                let ty = Type::Simple(word);
+                return Ok(Value::Typed(Box::new(Typed { ty, value })));
             }
             let first = parser.take().word;
-            if !parser.accept("=") {
+            if !parser.accept(b'=') {
                 let value = parser.value_of(first)?;
-                parser.expect(")")?;
-                let ty = Type { head: word, arguments: Vec::new() };
-                return Ok(Value::Typed(Box::new(ty), Box::new(value)));
+                parser.expect(b')')?;
+                let ty = Type::Simple(word);
+                return Ok(Value::Typed(Box::new(Typed { ty, value })));
             }
             let mut arguments = vec![Argument { name: first, value: parser.value()? }];
-            while parser.accept(",") {
+            while parser.accept(b',') {
                 arguments.push(parser.argument()?);
             }
-            parser.expect(")")?;
+            parser.expect(b')')?;
             Ok(Value::Call(word, arguments))
         })
     }
 }
 
-fn opset_of<'t>(argument: &TypeArgument<'t>) -> Option<Word<'t>> {
-    match argument {
-        TypeArgument::Type(ty) => Some(ty.head),
+/// The operation set of an operation without results, which was read as a type.
+fn opset_of<'t>(ty: &Type<'t>) -> Option<Word<'t>> {
+    match ty {
+        Type::Composed { arguments, .. } => match arguments.first() {
+            Some(TypeArgument::Type(ty)) => Some(ty.head()),
+            _ => None,
+        },
         _ => None,
     }
 }

@@ -112,12 +112,19 @@ fn print_parameter(parameter: &Parameter<'_>, out: &mut String) {
 }
 
 fn print_type(ty: &Type<'_>, out: &mut String) {
-    out.push_str(ty.head.text);
-    if ty.arguments.is_empty() {
-        return;
-    }
+    out.push_str(ty.head().text);
+    let arguments = match ty {
+        Type::Simple(_) => return,
+        Type::Tensor { element, dims, .. } => {
+            join(&["<", element.text, ", "], out);
+            print_dims(dims, out);
+            out.push('>');
+            return;
+        }
+        Type::Composed { arguments, .. } => arguments,
+    };
     out.push('<');
-    separated(&ty.arguments, out, |argument, out| match argument {
+    separated(arguments, out, |argument, out| match argument {
         TypeArgument::Type(ty) => print_type(ty, out),
         TypeArgument::Dims(dims) => print_dims(dims, out),
         TypeArgument::Length(dim) => print_dim(dim, out),
@@ -159,10 +166,10 @@ fn print_value(value: &Value<'_>, out: &mut String) {
         Value::Name(word) | Value::Number(word) | Value::String(word) | Value::Bool(word) => {
             out.push_str(word.text);
         }
-        Value::Typed(ty, value) => {
-            print_type(ty, out);
+        Value::Typed(typed) => {
+            print_type(&typed.ty, out);
             out.push('(');
-            print_value(value, out);
+            print_value(&typed.value, out);
             out.push(')');
         }
         Value::Call(name, arguments) => {

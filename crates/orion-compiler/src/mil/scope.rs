@@ -1,6 +1,6 @@
 //! What names of a function stand for.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use super::syntax::{Function, Parameter, Statement, Value, Word};
 

@@ -81,9 +81,9 @@ impl Stat {
 
     fn constant(&mut self, value: &Value<'_>) {
         match value {
-            Value::Typed(ty, literal) => {
-                let bytes = bytes_of(ty).unwrap_or_default();
-                let in_file = matches!(**literal, Value::Call(..));
+            Value::Typed(typed) => {
+                let bytes = bytes_of(&typed.ty).unwrap_or_default();
+                let in_file = matches!(typed.value, Value::Call(..));
                 let sum = if in_file { &mut self.file_bytes } else { &mut self.text_bytes };
                 *sum = sum.saturating_add(bytes);
             }
@@ -112,7 +112,7 @@ pub(super) fn flops(statement: &Statement<'_>, scope: &Scope<'_, '_>) -> Option<
     let dims_of = |name: &str| -> Option<Vec<u64>> {
         match statement.operand(name)? {
             Value::Name(word) => known(&scope.definition(word.text)?.ty),
-            Value::Typed(ty, _) => known(ty),
+            Value::Typed(typed) => known(&typed.ty),
             _ => None,
         }
     };

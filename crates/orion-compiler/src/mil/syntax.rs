@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use smallvec::SmallVec;
+
 /// A piece of the text that stands for itself: a name, a number, a string with its quotes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Word<'t> {
@@ -74,7 +76,7 @@ pub struct Parameter<'t> {
 #[derive(Clone, Debug)]
 pub struct Statement<'t> {
     /// What it defines; nothing for operations such as `write_state`.
-    pub results: Vec<Parameter<'t>>,
+    pub results: SmallVec<[Parameter<'t>; 1]>,
     /// The operation.
     pub op: Word<'t>,
     /// The operation set that was chosen for this one, `ios17` of `relu<ios17>`.
@@ -113,7 +115,7 @@ impl<'t> Statement<'t> {
 
     /// The bytes of the text that it takes, without comments.
     pub fn span(&self) -> (usize, usize) {
-        let start = self.results.first().map_or(self.op.start, |result| result.ty.head.start);
+        let start = self.results.first().map_or(self.op.start, |result| result.ty.head().start);
         (start as usize, self.end as usize)
     }
 }
@@ -131,26 +133,46 @@ pub struct Argument<'t> {
     pub value: Value<'t>,
 }
 
-/// A type as written: `fp16`, `tensor<fp16, [1, 64]>`, `list<string, 5>`, `state<tensor<fp16, [8]>>` …
+/// Dimensions of a tensor.
+pub type Dims = SmallVec<[Dim; 4]>;
+
+/// A type as written.
 #[derive(Clone, Debug)]
-pub struct Type<'t> {
-    /// `tensor`, `fp16` …
-    pub head: Word<'t>,
-    /// What stands between angle brackets.
-    pub arguments: Vec<TypeArgument<'t>>,
+pub enum Type<'t> {
+    /// `fp16`, `string`.
+    Simple(Word<'t>),
+    /// `tensor<fp16, [1, 64]>`.
+    Tensor {
+        /// `tensor`.
+        head: Word<'t>,
+        /// `fp16`.
+        element: Word<'t>,
+        /// `[1, 64]`.
+        dims: Dims,
+    },
+    /// `list<string, 5>`, `state<tensor<fp16, [8]>>` and others.
+    Composed {
+        /// `list`.
+        head: Word<'t>,
+        /// What stands between angle brackets.
+        arguments: Vec<TypeArgument<'t>>,
+    },
 }
 
 impl<'t> Type<'t> {
+    /// The word that it begins with.
+    pub const fn head(&self) -> Word<'t> {
+        match self {
+            Self::Simple(head) | Self::Tensor { head, .. } | Self::Composed { head, .. } => *head,
+        }
+    }
+
     /// The element type and dimensions of a tensor; of a scalar type itself, without dimensions.
     pub fn tensor(&self) -> Option<(Word<'t>, &[Dim])> {
-        match self.arguments.as_slice() {
-            [] => Some((self.head, &[])),
-            [TypeArgument::Type(element), TypeArgument::Dims(dims)]
-                if self.head.text == "tensor" && element.arguments.is_empty() =>
-            {
-                Some((element.head, dims))
-            }
-            _ => None,
+        match self {
+            Self::Simple(element) => Some((*element, &[])),
+            Self::Tensor { element, dims, .. } => Some((*element, dims)),
+            Self::Composed { .. } => None,
         }
     }
 }
@@ -161,11 +183,11 @@ pub enum TypeArgument<'t> {
     /// Another type.
     Type(Type<'t>),
     /// `[1, ?, 64]`.
-    Dims(Vec<Dim>),
+    Dims(Dims),
     /// The length of a list.
     Length(Dim),
     /// `strides=[32768, 256, 1]`, of tensor buffers.
-    Named(Word<'t>, Vec<Dim>),
+    Named(Word<'t>, Dims),
 }
 
 /// A dimension.
@@ -175,6 +197,15 @@ pub enum Dim {
     Known(u64),
     /// `?`.
     Unknown,
+}
+
+/// A value with its type.
+#[derive(Clone, Debug)]
+pub struct Typed<'t> {
+    /// Its type.
+    pub ty: Type<'t>,
+    /// What stands in parentheses behind it.
+    pub value: Value<'t>,
 }
 
 /// A value as written.
@@ -189,7 +220,7 @@ pub enum Value<'t> {
     /// `true` or `false`.
     Bool(Word<'t>),
     /// `tensor<int32, [2]>([1, 1])`, `fp16(0x1p-3)`, `tensor<fp16, [64]>(BLOBFILE(…))`.
-    Typed(Box<Type<'t>>, Box<Self>),
+    Typed(Box<Typed<'t>>),
     /// `BLOBFILE(path = …, offset = …)`.
     Call(Word<'t>, Vec<Argument<'t>>),
     /// `[1, 2]`.
@@ -221,7 +252,7 @@ impl<'t> Value<'t> {
     /// The value without its type.
     pub fn bare(&self) -> &Self {
         match self {
-            Self::Typed(_, value) => value,
+            Self::Typed(typed) => &typed.value,
             _ => self,
         }
     }
@@ -229,9 +260,9 @@ impl<'t> Value<'t> {
     /// The first byte of the text that it takes, if it has words.
     pub fn start(&self) -> Option<usize> {
         let word = match self {
-            Self::Name(word) | Self::Number(word) | Self::String(word) | Self::Bool(word) => word,
-            Self::Call(word, _) => word,
-            Self::Typed(ty, _) => &ty.head,
+            Self::Name(word) | Self::Number(word) | Self::String(word) | Self::Bool(word) => *word,
+            Self::Call(word, _) => *word,
+            Self::Typed(typed) => typed.ty.head(),
             Self::List(items) | Self::Tuple(items) => return items.first()?.start(),
             Self::Dict(items) => return items.first()?.0.start(),
         };

@@ -1,7 +1,9 @@
 //! A function without what does not count: statements in the order in which results need them, every value with a number
 //! that two functions share when it is computed in the same way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+
+use hashbrown::HashMap;
 
 use crate::mil::catalogue;
 use crate::mil::number;
@@ -242,12 +244,6 @@ fn operands<'f, 't>(
 
 /// A type in one spelling: `tensor<string, []>` is `string`.
 pub(super) fn type_text(ty: &Type<'_>) -> String {
-    if let Some((element, [])) = ty.tensor() {
-        return element.text.to_owned();
-    }
-    if ty.arguments.is_empty() {
-        return ty.head.text.to_owned();
-    }
     let dims = |dims: &[Dim]| {
         let dim = |dim: &Dim| match dim {
             Dim::Known(size) => size.to_string(),
@@ -261,7 +257,17 @@ pub(super) fn type_text(ty: &Type<'_>) -> String {
         TypeArgument::Length(dim) => dims(&[*dim]),
         TypeArgument::Named(name, list) => format!("{}={}", name.text, dims(list)),
     };
-    format!("{}<{}>", ty.head.text, ty.arguments.iter().map(argument).collect::<Vec<_>>().join(","))
+    match ty {
+        Type::Simple(word) => word.text.to_owned(),
+        Type::Tensor { element, dims: list, .. } if list.is_empty() => element.text.to_owned(),
+        Type::Tensor { element, dims: list, .. } => {
+            format!("tensor<{},{}>", element.text, dims(list))
+        }
+        Type::Composed { head, arguments } => {
+            let arguments: Vec<String> = arguments.iter().map(argument).collect();
+            format!("{}<{}>", head.text, arguments.join(","))
+        }
+    }
 }
 
 /// A constant in one spelling: types as above, numbers by their value.
@@ -278,7 +284,7 @@ fn value_text(value: &Value<'_>) -> String {
             _ => word.text.to_owned(),
         },
         Value::String(word) => format!("{:?}", unquote(word.text)),
-        Value::Typed(ty, value) => format!("{}({})", type_text(ty), value_text(value)),
+        Value::Typed(typed) => format!("{}({})", type_text(&typed.ty), value_text(&typed.value)),
         Value::Call(name, arguments) => {
             let arguments: BTreeMap<&str, String> =
                 arguments.iter().map(|a| (a.name.text, value_text(a.value.bare()))).collect();
