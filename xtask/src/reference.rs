@@ -4,6 +4,7 @@ use std::{fmt::Write as _, path::Path, process::Command};
 
 use orion_compiler::{
     DType, TensorType,
+    lint::{SOURCES, rules},
     op::{Entry, Kind, OPS, Sample},
 };
 
@@ -21,6 +22,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let pages = [
         ("commands.md", commands(&root)?),
         ("element-types.md", element_types()),
+        ("engine-rules.md", engine_rules()),
         ("operations.md", operations()),
     ];
     let mut outdated = Vec::new();
@@ -98,6 +100,36 @@ fn element_types() -> String {
         let (elements, bytes) = (dtype.block_len(), dtype.block_bytes());
         let bits = 8.0 * bytes as f64 / elements as f64;
         let _ = writeln!(page, "| `{dtype}` | {elements} | {bytes} | {bits} |");
+    }
+    page
+}
+
+/// Every rule of the engine.
+fn engine_rules() -> String {
+    let mut page = format!(
+        "# Rules of the Neural Engine\n\n{NOTICE}\n\nWhat others have found out about the engine, with how sure it is. \
+         `orion mil lint` finds the breaches that a text can show; where sources contradict each other it warns. \
+         `orion explain ANE010` prints one rule.\n"
+    );
+    for rule in rules() {
+        let found = if rule.check.is_some() { "`orion mil lint`" } else { "beyond the text" };
+        let _ = write!(
+            page,
+            "\n## {}: {}\n\n{}\n\n* Breach: {}; {}.\n* Remedy: {}.\n* Confidence: {}; seen on {}; source: {}.\n* Found: {found}.\n",
+            rule.code,
+            rule.name,
+            rule.about,
+            rule.when.name(),
+            rule.symptom,
+            rule.remedy,
+            rule.confidence.name(),
+            rule.chips,
+            rule.source
+        );
+    }
+    page += "\n## Sources\n\n";
+    for (key, source) in SOURCES {
+        let _ = writeln!(page, "* {key}: {source}");
     }
     page
 }

@@ -5,7 +5,9 @@ use std::fmt::Write;
 
 use divan::Bencher;
 use divan::counter::BytesCount;
+use orion_compiler::lint::lint;
 use orion_compiler::mil;
+use orion_compiler::target::Target;
 
 fn main() {
     divan::main();
@@ -49,6 +51,14 @@ fn parse_check_and_print(bencher: Bencher<'_, '_>, name: &str) {
         let document = mil::parse(text).expect("a program");
         assert!(mil::check(&document).is_empty());
         drop(divan::black_box(mil::print(&document)));
+    });
+}
+
+#[divan::bench(args = texts().into_iter().map(|(name, _)| name))]
+fn parse_and_lint(bencher: Bencher<'_, '_>, name: &str) {
+    on(bencher, name, |text| {
+        let document = mil::parse(text).expect("a program");
+        drop(divan::black_box(lint(&document, Target::default())));
     });
 }
 

@@ -93,6 +93,7 @@ pub struct Report<'a> {
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Diagnostics { list, text } = self.diagnostics;
+        let lines = Lines::new(text);
         for (index, diagnostic) in list.iter().enumerate() {
             if index > 0 {
                 writeln!(f)?;
@@ -100,7 +101,7 @@ impl fmt::Display for Report<'_> {
             let Diagnostic { severity, code, message, span, help } = diagnostic;
             write!(f, "{}[{code}]: {message}", severity.name())?;
             if let &Some((start, end)) = span {
-                let (line, column, source) = locate(text, start);
+                let (line, column, source) = lines.locate(start);
                 let file = self.file.map_or_else(String::new, |file| format!("{file}:"));
                 let gutter = line.to_string().len();
                 // A long line is shown from a little before the place on.
@@ -151,9 +152,31 @@ pub fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Opti
 
 /// Line and column (both from 1) of a byte, and the line's text.
 pub fn locate(text: &str, byte: usize) -> (usize, usize, &str) {
-    let byte = (0..=byte.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-    let before = &text[..byte];
-    let start = before.rfind('\n').map_or(0, |at| at + 1);
-    let end = text[byte..].find('\n').map_or(text.len(), |at| byte + at);
-    (before.matches('\n').count() + 1, text[start..byte].chars().count() + 1, &text[start..end])
+    Lines::new(text).locate(byte)
+}
+
+/// Where the lines of a text begin: for many places in one text.
+#[derive(Clone, Debug)]
+pub struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    /// Looks for the ends of lines.
+    pub fn new(text: &'t str) -> Self {
+        let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self { text, starts: std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect() }
+    }
+
+    /// Line and column (both from 1) of a byte, and the line's text.
+    pub fn locate(&self, byte: usize) -> (usize, usize, &'t str) {
+        let text = self.text;
+        let byte =
+            (0..=byte.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let line = self.starts.partition_point(|&start| start <= byte);
+        let start = self.starts.get(line.wrapping_sub(1)).copied().unwrap_or(0);
+        let end = self.starts.get(line).map_or(text.len(), |next| next - 1);
+        (line, text[start..byte].chars().count() + 1, &text[start..end])
+    }
 }

@@ -33,9 +33,11 @@ pub mod dtype;
 pub mod grad;
 pub mod interpret;
 pub mod ir;
+pub mod lint;
 pub mod mil;
 pub mod op;
 pub mod pass;
+pub mod target;
 pub mod tensor;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};

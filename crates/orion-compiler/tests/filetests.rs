@@ -11,9 +11,10 @@
 //!
 //! * `// test: fmt`: the text, `// ----`, its canonical form.
 //! * `// test: check`: every mistake is named on its own line, as for `verify`.
+//! * `// test: lint CHIP ROUTE`: a text, `// ----`, the findings of the rules, `// ----`, the text with its safe fixes.
 //! * `// test: diff`: a text, `// ----`, another, `// ----`, the differences.
 //!
-//! `ORION_BLESS=1` rewrites what `roundtrip`, `pass`, `fmt` and `diff` files expect. The programs in the documentation of `src/pass`
+//! `ORION_BLESS=1` rewrites what `roundtrip`, `pass`, `fmt`, `lint` and `diff` files expect. The programs in the documentation of `src/pass`
 //! are tests, too.
 
 use std::ffi::OsStr;
@@ -104,7 +105,7 @@ fn test_file(path: &Path) -> Result<(), Failed> {
             expect(path, after, &found, &format!("{before}{SEPARATOR}{found}"))
         }
         ("verify", "") => verify_mode(&text),
-        ("fmt" | "check" | "diff", "") => mil_modes::test(path, mode, &text),
+        ("fmt" | "check" | "diff", "") | ("lint", _) => mil_modes::test(path, mode, &text),
         ("run", "") => run_mode::check(&text),
         _ => Err(format!(
             "no mode is called `{mode}`: roundtrip, verify, run, pass <name>, fmt, check, diff"

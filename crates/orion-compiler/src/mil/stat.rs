@@ -96,7 +96,7 @@ impl Stat {
 }
 
 /// Bytes of a tensor; `None` where a dimension is unknown. A string counts as nothing.
-pub(super) fn bytes_of(ty: &Type<'_>) -> Option<u64> {
+pub(crate) fn bytes_of(ty: &Type<'_>) -> Option<u64> {
     let (element, dims) = ty.tensor()?;
     let bits = match element.text {
         "string" => 0,
@@ -162,7 +162,7 @@ fn scope_bool(value: &Value<'_>, scope: &Scope<'_, '_>) -> Option<bool> {
 }
 
 /// Dimensions that are all known.
-pub(super) fn known(ty: &Type<'_>) -> Option<Vec<u64>> {
+pub(crate) fn known(ty: &Type<'_>) -> Option<Vec<u64>> {
     let (_, dims) = ty.tensor()?;
     dims.iter()
         .map(|dim| match dim {

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use libtest_mimic::Failed;
+use orion_compiler::diagnostic::locate;
+use orion_compiler::lint::{Finding, lint, mend};
 use orion_compiler::mil;
+use orion_compiler::target::Target;
 
 use super::{SEPARATOR, equal, expect, expect_mistakes};
 
@@ -32,6 +35,30 @@ pub(super) fn test(path: &Path, mode: &str, text: &str) -> Result<(), Failed> {
                 .collect();
             let blessed = format!("{head}\n{first}{SEPARATOR}{second}{SEPARATOR}{found}");
             expect(path, rest.first().unwrap_or(&""), &found, &blessed)
+        }
+        (mode, [first, rest @ ..]) if mode.starts_with("lint ") => {
+            let mut words = mode.split(' ').skip(1);
+            let chip = words.next().unwrap_or_default().parse()?;
+            let route = words.next().unwrap_or_default().parse()?;
+            let document = mil::parse(first)?;
+            let wrong = mil::check(&document);
+            if !wrong.is_empty() {
+                return Err(format!("not even MIL: {wrong:?}").into());
+            }
+            let findings = lint(&document, Target { chip, route });
+            let mut found = String::new();
+            for Finding { diagnostic, .. } in &findings {
+                let place = diagnostic.span.map_or(0, |span| locate(first, span.0).0);
+                let (severity, code) = (diagnostic.severity.name(), diagnostic.code);
+                found += &format!("// {place}: {severity}[{code}]: {}\n", diagnostic.message);
+            }
+            let mended = mend(first, &findings);
+            if mended != *first {
+                mil::parse(&mended)?;
+                found += &format!("{SEPARATOR}{mended}");
+            }
+            let blessed = format!("{head}\n{first}{SEPARATOR}{found}");
+            expect(path, &rest.join(SEPARATOR), &found, &blessed)
         }
         _ => Err("`// ----` is missing".into()),
     }

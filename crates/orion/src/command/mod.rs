@@ -6,6 +6,7 @@ mod completions;
 mod data;
 mod detokenize;
 mod eval;
+mod explain;
 mod infer;
 mod info;
 mod mil;
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Bench(bench::Bench),
     /// Read, check, compare and measure MIL, the text that the Neural Engine's compiler takes.
     Mil(mil::Mil),
+    /// Explain a rule of the Neural Engine.
+    Explain(explain::Explain),
     /// Write a completion script for a shell.
     Completions(completions::Completions),
 }
@@ -66,6 +69,7 @@ impl Command {
             Self::Plot(command) => command.run(),
             Self::Bench(command) => command.run(),
             Self::Mil(command) => command.run(),
+            Self::Explain(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
     }

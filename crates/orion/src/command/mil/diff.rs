@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use orion_compiler::diagnostic::Lines;
 use orion_compiler::mil::diff;
 
 use super::Source;
@@ -29,11 +30,12 @@ impl Diff {
             return Ok(());
         }
         let mut text = format!("--- {}\n+++ {}\n", first.name, second.name);
+        let (old, new) = (first.lines(), second.lines());
         for change in &changes {
-            let line = |source: &Source, byte: Option<usize>| {
-                byte.map(|byte| source.place(byte).0.to_string())
+            let line = |lines: &Lines<'_>, byte: Option<usize>| {
+                byte.map(|byte| lines.locate(byte).0.to_string())
             };
-            let places = [line(&first, change.first), line(&second, change.second)];
+            let places = [line(&old, change.first), line(&new, change.second)];
             let place = match places {
                 [Some(old), Some(new)] => format!("{old} | {new}"),
                 [Some(line), None] | [None, Some(line)] => line,

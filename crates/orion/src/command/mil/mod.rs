@@ -6,13 +6,14 @@ mod diff;
 mod fmt;
 mod graph;
 mod layered;
+mod lint;
 mod stat;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use orion_compiler::diagnostic::Report;
+use orion_compiler::diagnostic::{Lines, Report};
 use orion_compiler::mil::{Document, parse_bytes};
 use orion_compiler::{Diagnostic, Diagnostics};
 
@@ -33,6 +34,8 @@ enum Verb {
     Fmt(fmt::Fmt),
     /// Say what is wrong with a text, before any engine sees it.
     Check(check::Check),
+    /// Say which rules of the Neural Engine a text breaks.
+    Lint(lint::Lint),
     /// Say what two programs differ in.
     Diff(diff::Diff),
     /// Count operations, arithmetic and bytes.
@@ -48,6 +51,7 @@ impl Mil {
         match self.verb {
             Verb::Fmt(verb) => verb.run(),
             Verb::Check(verb) => verb.run(),
+            Verb::Lint(verb) => verb.run(),
             Verb::Diff(verb) => verb.run(),
             Verb::Stat(verb) => verb.run(),
             Verb::Graph(verb) => verb.run(),
@@ -92,11 +96,9 @@ impl Source {
         Diagnostics { list, text: String::from_utf8_lossy(&self.bytes).into_owned() }
     }
 
-    /// Line and column of a byte.
-    fn place(&self, byte: usize) -> (usize, usize) {
-        let text = std::str::from_utf8(&self.bytes).unwrap_or_default();
-        let (line, column, _) = orion_compiler::diagnostic::locate(text, byte);
-        (line, column)
+    /// Where its lines begin.
+    fn lines(&self) -> Lines<'_> {
+        Lines::new(std::str::from_utf8(&self.bytes).unwrap_or_default())
     }
 }
 
