@@ -1,5 +1,10 @@
 //! MIL texts of other origin: what Core ML's own compiler, two generators and other tools have written. They are not part of
 //! the repository; `ORION_MIL_CORPUS` names their folder.
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says what it skips"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -242,7 +242,7 @@ pub fn rule(code: &str) -> Option<&'static Rule> {
     rules().into_iter().find(|rule| rule.code.eq_ignore_ascii_case(code) || rule.name == code)
 }
 
-/// All breaches, in the order of the text. The document should have passed [`mil::check`](crate::mil::check).
+/// All breaches, in the order of the text. The document should have passed [`mil::check`](crate::mil::check()).
 pub fn lint(document: &Document<'_>, target: Target) -> Vec<Finding> {
     let mut found = Vec::new();
     for function in &document.functions {

@@ -32,7 +32,7 @@ fn check(c: &Context<'_, '_>, f: &mut Findings) {
         let bends = |reader: &&Statement<'_>| {
             matches!(reader.op.text, "sigmoid" | "tanh" | "relu" | "gelu" | "silu" | "exp" | "sqrt" | "rsqrt" | "erf")
         };
-        if width % 128 > 64 && readers.iter().any(|reader| bends(reader)) {
+        if width % 128 > 64 && readers.iter().any(bends) {
             f.error(format!("`square` {width} wide before a nonlinearity"), statement.op.span());
         }
     }

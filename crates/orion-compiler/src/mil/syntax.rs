@@ -260,8 +260,11 @@ impl<'t> Value<'t> {
     /// The first byte of the text that it takes, if it has words.
     pub fn start(&self) -> Option<usize> {
         let word = match self {
-            Self::Name(word) | Self::Number(word) | Self::String(word) | Self::Bool(word) => *word,
-            Self::Call(word, _) => *word,
+            Self::Name(word)
+            | Self::Number(word)
+            | Self::String(word)
+            | Self::Bool(word)
+            | Self::Call(word, _) => *word,
             Self::Typed(typed) => typed.ty.head(),
             Self::List(items) | Self::Tuple(items) => return items.first()?.start(),
             Self::Dict(items) => return items.first()?.0.start(),

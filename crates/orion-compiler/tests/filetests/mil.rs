@@ -29,10 +29,10 @@ pub(super) fn test(path: &Path, mode: &str, text: &str) -> Result<(), Failed> {
         }
         ("diff", [first, second, rest @ ..]) => {
             let changes = mil::diff(&mil::parse(first)?, &mil::parse(second)?);
-            let found: String = changes
-                .iter()
-                .map(|change| format!("// {} {}\n", change.sign, change.what))
-                .collect();
+            let mut found = String::new();
+            for change in changes {
+                found += &format!("// {} {}\n", change.sign, change.what);
+            }
             let blessed = format!("{head}\n{first}{SEPARATOR}{second}{SEPARATOR}{found}");
             expect(path, rest.first().unwrap_or(&""), &found, &blessed)
         }

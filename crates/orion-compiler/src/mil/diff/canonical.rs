@@ -1,7 +1,7 @@
 //! A function without what does not count: statements in the order in which results need them, every value with a number
 //! that two functions share when it is computed in the same way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 
@@ -96,7 +96,7 @@ impl<'f, 't> Canonical<'f, 't> {
     /// Adds a statement behind everything that it needs. Goes by a list of its own: chains can be long.
     fn visit(&mut self, at: usize, is_dead: bool, interner: &mut Interner) {
         let mut open = vec![(at, false)];
-        let mut entered = BTreeMap::new();
+        let mut entered = BTreeSet::new();
         while let Some((at, is_ready)) = open.pop() {
             if self.node_of.contains_key(&at) || self.function.statements[at].is_const() {
                 continue;
@@ -106,7 +106,7 @@ impl<'f, 't> Canonical<'f, 't> {
                 continue;
             }
             // A cycle has been told by the check; here it only must not go on for ever.
-            if entered.insert(at, ()).is_some() {
+            if !entered.insert(at) {
                 continue;
             }
             open.push((at, true));
@@ -274,8 +274,7 @@ pub(super) fn type_text(ty: &Type<'_>) -> String {
 fn value_text(value: &Value<'_>) -> String {
     let list = |items: &[Value<'_>]| items.iter().map(value_text).collect::<Vec<_>>().join(",");
     match value {
-        Value::Name(word) => word.text.to_owned(),
-        Value::Bool(word) => word.text.to_owned(),
+        Value::Name(word) | Value::Bool(word) => word.text.to_owned(),
         Value::Number(word) => match number::parse(word.text) {
             // Whole numbers beyond 2⁵³ would lose digits.
             Some(number) if number.abs() < 9e15 || word.text.contains(['.', 'e', 'p']) => {

@@ -4,7 +4,7 @@
 mod align;
 mod canonical;
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use canonical::{Canonical, Interner, Operand};
 
@@ -260,9 +260,8 @@ fn changed(
     if x.types != y.types {
         what.push(format!("gives {}, and {}", x.types.join(", "), y.types.join(", ")));
     }
-    let names: BTreeMap<&str, ()> =
-        x.operands.keys().chain(y.operands.keys()).map(|name| (*name, ())).collect();
-    for name in names.into_keys() {
+    let names: BTreeSet<&str> = x.operands.keys().chain(y.operands.keys()).copied().collect();
+    for name in names {
         match (x.operands.get(name), y.operands.get(name)) {
             (Some(old), None) => what.push(format!("`{name}` = {} is missing", a.shown(old))),
             (None, Some(new)) => what.push(format!("`{name}` = {} is new", b.shown(new))),

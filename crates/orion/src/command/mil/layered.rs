@@ -107,7 +107,7 @@ impl Layout {
         let order = &self.layers[layer];
         let wanted: Vec<f64> = order.iter().map(|&index| self.items[index].center).collect();
         let apart = |items: &[Item], a: usize, b: usize| {
-            (items[a].size[0] + items[b].size[0]) / 2.0 + GAP[0]
+            f64::midpoint(items[a].size[0], items[b].size[0]) + GAP[0]
         };
         let (mut right, mut left) = (wanted.clone(), wanted);
         for at in 1..order.len() {

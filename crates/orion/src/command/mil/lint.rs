@@ -1,6 +1,6 @@
 //! `orion mil lint`: what the engine's rules say of a text.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use orion_compiler::diagnostic::Report;
@@ -123,7 +123,7 @@ impl Lint {
 }
 
 /// A file with its safe fixes, as often as one makes room for another.
-fn mended(mut source: Source, path: &PathBuf, target: Target) -> Result<Source, Failure> {
+fn mended(mut source: Source, path: &Path, target: Target) -> Result<Source, Failure> {
     const ROUNDS: usize = 8;
     let mut changed = false;
     for _ in 0..ROUNDS {

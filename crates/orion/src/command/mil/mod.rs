@@ -10,7 +10,7 @@ mod lint;
 mod stat;
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 use orion_compiler::diagnostic::{Lines, Report};
@@ -102,7 +102,7 @@ impl Source {
     }
 }
 
-fn write_file(path: &PathBuf, bytes: &[u8]) -> Result<(), Failure> {
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     orion_runtime::weights::write_atomically(path, bytes)
         .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))
 }
