@@ -6,6 +6,7 @@ mod command;
 mod default_model;
 mod failure;
 mod interrupt;
+mod npy;
 mod output;
 
 use std::process::ExitCode;

@@ -25,7 +25,8 @@ fn check(c: &Context<'_, '_>, f: &mut Findings) {
         if width > widest {
             f.error(format!("a window {width} wide, more than {widest}"), span);
         }
-        let padded = rows + c.numbers(statement, "pad").map_or(0, |pad| pad.iter().take(2).sum::<f64>() as u64);
+        let pad = c.numbers(statement, "pad").unwrap_or_default();
+        let padded = rows.saturating_add(pad.iter().take(2).sum::<f64>() as u64);
         if height > 29 || height > padded {
             f.error(format!("a window {height} high, more than {}", padded.min(29)), span);
         }

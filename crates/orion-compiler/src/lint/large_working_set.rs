@@ -20,10 +20,11 @@ fn check(c: &Context<'_, '_>, f: &mut Findings) {
     const LIMIT: u64 = 32 << 20;
     for statement in c.operations() {
         let names = statement.arguments.iter().flat_map(|argument| argument.value.names());
-        let read: u64 = names.filter_map(|name| bytes_of(&c.definition(name.text)?.ty)).sum();
-        let written: u64 = statement.results.iter().filter_map(|result| bytes_of(&result.ty)).sum();
-        if read + written > LIMIT {
-            let mib = (read + written) >> 20;
+        let read = names.filter_map(|name| bytes_of(&c.definition(name.text)?.ty));
+        let written = statement.results.iter().filter_map(|result| bytes_of(&result.ty));
+        let bytes = read.chain(written).fold(0, u64::saturating_add);
+        if bytes > LIMIT {
+            let mib = bytes >> 20;
             f.note(format!("`{}` works on {mib} MiB", statement.op.text), statement.op.span());
         }
     }

@@ -21,8 +21,8 @@ fn check(c: &Context<'_, '_>, f: &mut Findings) {
     for (name, ty, _) in c.interface() {
         let Some((element, _)) = ty.tensor() else { continue };
         let (Some(dims), Some(element)) = (known(ty), BlobType::of_name(element.text)) else { continue };
-        let Some(&width) = dims.last().filter(|_| dims.iter().product::<u64>() > 1) else { continue };
-        let bytes = (width * element.bits() as u64).div_ceil(8);
+        let Some(&width) = dims.last().filter(|_| dims.iter().any(|&dim| dim > 1)) else { continue };
+        let bytes = width.saturating_mul(element.bits() as u64).div_ceil(8);
         if !bytes.is_multiple_of(64) {
             f.warning(format!("rows of `{}` have {bytes} bytes, no multiple of 64", name.text), name.span());
         }

@@ -47,7 +47,7 @@ fn of_function(function: &Function<'_>) -> Stat {
     let mut stat = Stat { function: function.name.text.to_owned(), ..Stat::default() };
     let is_result = |name: &str| function.results.iter().any(|result| result.text == name);
     for parameter in &function.parameters {
-        stat.interface_bytes += stat.bytes(&parameter.ty);
+        stat.interface_bytes = stat.interface_bytes.saturating_add(stat.bytes(&parameter.ty));
     }
     for statement in &function.statements {
         for value in statement.arguments.iter().chain(&statement.attributes).map(|a| &a.value) {
@@ -117,7 +117,8 @@ pub(super) fn flops(statement: &Statement<'_>, scope: &Scope<'_, '_>) -> Option<
         }
     };
     let size = |dims: &[u64]| dims.iter().try_fold(1_u64, |product, &dim| product.checked_mul(dim));
-    let results: u64 = statement.results.iter().filter_map(|r| size(&known(&r.ty)?)).sum();
+    let results: u64 =
+        statement.results.iter().filter_map(|r| size(&known(&r.ty)?)).fold(0, u64::saturating_add);
     match statement.op.text {
         "conv" => results.checked_mul(2)?.checked_mul(size(dims_of("weight")?.get(1..)?)?),
         "conv_transpose" => {

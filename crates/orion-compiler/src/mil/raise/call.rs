@@ -124,13 +124,13 @@ impl<'f, 't> Call<'_, 'f, 't> {
     pub(super) fn ty(&self, value: Value) -> TensorType {
         self.builder.type_of(value)
     }
+}
 
-    /// An axis counted from the first of `rank`.
-    pub(super) fn axis(&self, axis: i64, rank: usize) -> Result<usize, Refusal> {
-        let from_start = if axis < 0 { axis + rank as i64 } else { axis };
-        usize::try_from(from_start)
-            .ok()
-            .filter(|&axis| axis < rank)
-            .ok_or_else(|| Refusal::new("MIL033", format!("axis {axis} of {rank} dimensions")))
-    }
+/// An axis counted from the first of `rank`.
+pub(super) fn axis_of(axis: i64, rank: usize) -> Result<usize, Refusal> {
+    let from_start = if axis < 0 { axis + rank as i64 } else { axis };
+    usize::try_from(from_start)
+        .ok()
+        .filter(|&axis| axis < rank)
+        .ok_or_else(|| Refusal::new("MIL033", format!("axis {axis} of {rank} dimensions")))
 }

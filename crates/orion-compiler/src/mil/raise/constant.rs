@@ -44,8 +44,11 @@ pub(super) fn tensor(value: &Value<'_>, files: &dyn Files) -> Result<Tensor, Ref
     of_numbers(&ty, numbers, &typed.ty)
 }
 
+/// Elements that one number may stand for.
+const LONGEST: usize = 1 << 24;
+
 fn of_numbers(ty: &TensorType, mut numbers: Vec<f64>, shown: &Type<'_>) -> Result<Tensor, Refusal> {
-    if let (&[one], true) = (numbers.as_slice(), ty.elements() != 1) {
+    if let (&[one], 2..=LONGEST) = (numbers.as_slice(), ty.elements()) {
         numbers = vec![one; ty.elements()];
     }
     if numbers.len() != ty.elements() {
@@ -184,14 +187,20 @@ fn float8(byte: u8, exponent_bits: i32, mantissa_bits: i32) -> f64 {
     }
 }
 
-/// A tensor as a constant of the graph.
+/// A tensor as a constant of the graph, which has none of truth values: those are compared.
 pub(super) fn node(builder: &Builder, tensor: &Tensor) -> crate::Value {
-    let values = match tensor.ty().dtype {
-        DType::I32 => tensor.ints().iter().map(|&x| f64::from(x)).collect(),
-        DType::Bool => tensor.bools().iter().map(|&x| f64::from(u8::from(x))).collect(),
-        _ => tensor.reals().to_vec(),
+    let (dtype, values) = match tensor.ty().dtype {
+        DType::I32 => (DType::I32, tensor.ints().iter().map(|&x| f64::from(x)).collect()),
+        DType::Bool => {
+            (DType::F32, tensor.bools().iter().map(|&x| f64::from(u8::from(x))).collect())
+        }
+        dtype => (dtype, tensor.reals().to_vec()),
     };
-    builder.constant(tensor.ty().dtype, &tensor.ty().shape, values)
+    let constant = builder.constant(dtype, &tensor.ty().shape, values);
+    match tensor.ty().dtype {
+        DType::Bool => builder.less(builder.scalar(DType::F32, 0.5), constant),
+        _ => constant,
+    }
 }
 
 #[cfg(test)]

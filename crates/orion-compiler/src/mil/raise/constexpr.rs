@@ -1,7 +1,8 @@
 //! Weights that are stored in few bits: computed once, when the program is raised (facts §3.7).
 
 use super::constant::node;
-use super::{Call, Raise, Refusal};
+use super::{Call, Raise, Refusal, axis_of};
+use crate::mil::blob::unpack_bits;
 use crate::{DType, Tensor, TensorType, Value};
 
 pub(super) const OPS: &[(&str, Raise)] = &[
@@ -47,7 +48,7 @@ fn affine(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
     let (data, scale, zero) =
         (c.constant("quantized_data")?, c.constant("scale")?, c.constant("zero_point")?);
     let shape = data.ty().shape.clone();
-    let axis = c.axis(c.int("axis")?, shape.len())?;
+    let axis = axis_of(c.int("axis")?, shape.len())?;
     let (scale, zero) = (numbers(&scale), numbers(&zero));
     let inner: usize = shape[axis + 1..].iter().product();
     let at = |list: &[f64], index: usize| {
@@ -99,8 +100,7 @@ fn lut(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
         let shape = sizes(c)?;
         let bits = usize::try_from(entries.len().max(2).ilog2()).unwrap_or(8);
         let bytes: Vec<u8> = numbers(&indices).into_iter().map(|x| x as u8).collect();
-        let count = shape.iter().product();
-        let places = crate::mil::blob::unpack_bits(&bytes, bits, count);
+        let places = unpack_bits(&bytes, bits, count(&shape, bytes.len())?);
         let values = places
             .into_iter()
             .map(|place| entries.get(usize::from(place)).copied().unwrap_or(0.0))
@@ -135,8 +135,8 @@ fn sparse(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
     let (shape, bits) = if c.has("shape") {
         let shape = sizes(c)?;
         let bytes: Vec<u8> = numbers(&mask).into_iter().map(|x| x as u8).collect();
-        let count = shape.iter().product();
-        (shape, crate::mil::blob::unpack_bits(&bytes, 1, count))
+        let bits = unpack_bits(&bytes, 1, count(&shape, bytes.len())?);
+        (shape, bits)
     } else {
         (mask.ty().shape.clone(), numbers(&mask).into_iter().map(|x| x as u8).collect())
     };
@@ -146,6 +146,15 @@ fn sparse(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
         .map(|bit| if bit == 0 { 0.0 } else { data.next().unwrap_or(0.0) })
         .collect();
     result(c, &shape, values)
+}
+
+/// Elements of a shape, of which a byte holds no more than eight.
+fn count(shape: &[usize], bytes: usize) -> Result<usize, Refusal> {
+    let count = TensorType::new(DType::I32, shape).elements();
+    if count > 8 * bytes {
+        return Err(Refusal::new("MIL034", format!("{bytes} bytes for {count} elements")));
+    }
+    Ok(count)
 }
 
 fn sizes(c: &Call<'_, '_, '_>) -> Result<Vec<usize>, Refusal> {

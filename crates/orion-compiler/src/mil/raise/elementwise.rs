@@ -1,6 +1,6 @@
 //! Operations on each element by itself. What MIL computes in one step is computed here in `f32` and rounded once.
 
-use super::{Call, Raise, Refusal};
+use super::{Call, Raise, Refusal, axis_of};
 use crate::{Builder, DType, Value};
 
 pub(super) const OPS: &[(&str, Raise)] = &[
@@ -19,7 +19,7 @@ pub(super) const OPS: &[(&str, Raise)] = &[
     ("less_equal", |c| binary(c, Builder::less_equal)),
     ("greater", |c| binary(c, |b, x, y| b.less(y, x))),
     ("greater_equal", |c| binary(c, |b, x, y| b.less_equal(y, x))),
-    ("logical_and", |c| logical(c, |b, x, y| b.mul(x, y))),
+    ("logical_and", |c| logical(c, Builder::mul)),
     ("logical_or", |c| logical(c, Builder::maximum)),
     ("logical_xor", |c| {
         logical(c, |b, x, y| {
@@ -297,7 +297,7 @@ fn scale_and_zero(c: &Call<'_, '_, '_>, x: Value) -> Result<[Value; 2], Refusal>
         if c.ty(value).rank() == 0 {
             return Ok(value);
         }
-        let axis = c.axis(c.int_or("axis", 0)?, rank)?;
+        let axis = axis_of(c.int_or("axis", 0)?, rank)?;
         let shape: Vec<usize> = (0..rank).map(|at| if at == axis { count } else { 1 }).collect();
         Ok(b.reshape(value, &shape))
     };

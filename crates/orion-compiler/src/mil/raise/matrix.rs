@@ -1,7 +1,7 @@
 //! Products of matrices, and what is made of them. Sums are taken in `f32` or wider and rounded once.
 
 use super::shape::every;
-use super::{Call, Raise, Refusal};
+use super::{Call, MOST_NODES, Raise, Refusal};
 use crate::{DType, Value};
 
 pub(super) const OPS: &[(&str, Raise)] = &[
@@ -45,14 +45,17 @@ fn conv(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
     let pair = |name: &str| -> Result<[usize; 2], Refusal> {
         let list = c.ints_or(name, &vec![1; spatial])?;
         let list: Vec<usize> = list.iter().map(|&x| usize::try_from(x).unwrap_or(0)).collect();
-        match list.as_slice() {
-            &[w] if spatial == 1 && w > 0 => Ok([1, w]),
-            &[h, w] if spatial == 2 && h > 0 && w > 0 => Ok([h, w]),
+        match *list {
+            [w] if spatial == 1 && w > 0 => Ok([1, w]),
+            [h, w] if spatial == 2 && h > 0 && w > 0 => Ok([h, w]),
             _ => {
                 Err(Refusal::new("MIL033", format!("`{name}` of `conv` over {spatial} dimensions")))
             }
         }
     };
+    if rows.saturating_mul(columns) > MOST_NODES {
+        return Err(Refusal::unsupported(format!("a window of {rows} by {columns}")));
+    }
     let (stride, dilation) = (pair("strides")?, pair("dilations")?);
     let groups = usize::try_from(c.int_or("groups", 1)?).unwrap_or(0).max(1);
     if per_group * groups != channels || !out.is_multiple_of(groups) {
@@ -140,9 +143,9 @@ fn padding(
         "custom" => {
             let pad =
                 c.ints("pad")?.iter().map(|&x| usize::try_from(x).unwrap_or(0)).collect::<Vec<_>>();
-            match pad.as_slice() {
-                &[left, right] if spatial == 1 => Ok([0, 0, left, right]),
-                &[top, bottom, left, right] if spatial == 2 => Ok([top, bottom, left, right]),
+            match *pad {
+                [left, right] if spatial == 1 => Ok([0, 0, left, right]),
+                [top, bottom, left, right] if spatial == 2 => Ok([top, bottom, left, right]),
                 _ => Err(Refusal::new(
                     "MIL033",
                     "`pad` of `conv` has two numbers for each dimension",

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use super::scope::Scope;
 use super::syntax::{Dim, Function, Statement, Type, Word};
 use crate::{Builder, DType, Diagnostic, Program, Tensor, TensorType, Value};
-use call::Call;
+use call::{Call, axis_of};
 
 /// Where files of constants are looked for.
 pub trait Files {
@@ -93,6 +93,11 @@ impl Refusal {
         Self::new("MIL030", message)
     }
 }
+
+/// Elements of a tensor beyond which a text is a mistake or an attack.
+const MOST_ELEMENTS: usize = 1 << 40;
+/// Nodes that one statement may become, and copies that it may make.
+const MOST_NODES: usize = 4096;
 
 /// Every operation with a meaning.
 const OPS: &[&[(&str, Raise)]] = &[
@@ -290,5 +295,10 @@ fn tensor_type(ty: &Type<'_>, at: Word<'_>) -> Result<TensorType, Diagnostic> {
             }
         }
     }
-    Ok(TensorType::new(dtype, shape))
+    let ty_of_graph = TensorType::new(dtype, shape);
+    match ty_of_graph.elements() {
+        0 => Err(refuse("MIL031", format!("`{ty}` has no elements"))),
+        1..=MOST_ELEMENTS => Ok(ty_of_graph),
+        _ => Err(refuse("MIL031", format!("`{ty}` is larger than any memory"))),
+    }
 }

@@ -1,7 +1,7 @@
 //! Norms and softmax. Everything is computed in `f32` and rounded once.
 
 use super::elementwise::{in_f32, one};
-use super::{Call, Raise, Refusal};
+use super::{Call, Raise, Refusal, axis_of};
 use crate::{Builder, DType, Value};
 
 pub(super) const OPS: &[(&str, Raise)] = &[
@@ -38,7 +38,7 @@ fn layer_norm(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
     let all: Vec<i64> = (0..shape.len() as i64).collect();
     let axes = c.ints_or("axes", &all)?;
     let axes =
-        axes.into_iter().map(|axis| c.axis(axis, shape.len())).collect::<Result<Vec<_>, _>>()?;
+        axes.into_iter().map(|axis| axis_of(axis, shape.len())).collect::<Result<Vec<_>, _>>()?;
     let spread: Vec<usize> =
         (0..shape.len()).map(|at| if axes.contains(&at) { shape[at] } else { 1 }).collect();
     let (gamma, beta) = (parameter(c, "gamma", &spread)?, parameter(c, "beta", &spread)?);

@@ -1,7 +1,7 @@
 //! Reductions, in `f32` and rounded once.
 
 use super::elementwise::{in_f32, one};
-use super::{Call, Raise, Refusal};
+use super::{Call, Raise, Refusal, axis_of};
 use crate::{Builder, DType, Value};
 
 pub(super) const OPS: &[(&str, Raise)] = &[
@@ -45,7 +45,7 @@ fn argument(c: &Call<'_, '_, '_>, of_smallest: bool) -> Result<Vec<Value>, Refus
     let x = if of_smallest { b.neg(x) } else { x };
     let shape = c.ty(x).shape;
     let axis = c.int_or("axis", -1)?;
-    let length = shape[c.axis(axis, shape.len())?];
+    let length = shape[axis_of(axis, shape.len())?];
     let places = b.cast(b.iota(&shape, axis), DType::F32);
     let is_most = b.equal(x, b.reduce_max(x, &[axis], true));
     let candidates = b.select(is_most, b.neg(places), one(b, x, -(length as f64)));

@@ -1,6 +1,6 @@
 //! Operations that move elements and compute nothing.
 
-use super::{Call, Raise, Refusal};
+use super::{Call, MOST_NODES, Raise, Refusal, axis_of};
 use crate::mil::syntax::{Dim, Type, TypeArgument};
 use crate::{DType, TensorType, Value};
 
@@ -12,7 +12,7 @@ pub(super) const OPS: &[(&str, Raise)] = &[
     }),
     ("transpose", |c| {
         let (x, rank) = (c.value("x")?, c.ints("perm")?.len());
-        let axes = c.ints("perm")?.into_iter().map(|axis| c.axis(axis, rank));
+        let axes = c.ints("perm")?.into_iter().map(|axis| axis_of(axis, rank));
         let axes = axes.collect::<Result<Vec<_>, _>>()?;
         Ok(vec![c.builder.transpose(x, &axes)])
     }),
@@ -54,7 +54,7 @@ fn expand_dims(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
     let (x, axes) = (c.value("x")?, c.ints("axes")?);
     let mut rest = c.ty(x).shape.into_iter();
     let rank = rest.len() + axes.len();
-    let axes = axes.into_iter().map(|axis| c.axis(axis, rank)).collect::<Result<Vec<_>, _>>()?;
+    let axes = axes.into_iter().map(|axis| axis_of(axis, rank)).collect::<Result<Vec<_>, _>>()?;
     let shape: Vec<usize> =
         (0..rank).map(|at| if axes.contains(&at) { 1 } else { rest.next().unwrap_or(1) }).collect();
     Ok(vec![c.builder.reshape(x, &shape)])
@@ -65,7 +65,7 @@ fn squeeze(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
     let shape = c.ty(x).shape;
     let axes = c.ints_or("axes", &[])?;
     let axes =
-        axes.into_iter().map(|axis| c.axis(axis, shape.len())).collect::<Result<Vec<_>, _>>()?;
+        axes.into_iter().map(|axis| axis_of(axis, shape.len())).collect::<Result<Vec<_>, _>>()?;
     let dropped = |at: usize| if axes.is_empty() { shape[at] == 1 } else { axes.contains(&at) };
     let rest: Vec<usize> =
         (0..shape.len()).filter(|&at| !dropped(at)).map(|at| shape[at]).collect();
@@ -76,7 +76,7 @@ fn flatten(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
     let x = c.value("x")?;
     let shape = c.ty(x).shape;
     let axis = c.int_or("axis", 1)?;
-    let axis = if axis == shape.len() as i64 { shape.len() } else { c.axis(axis, shape.len())? };
+    let axis = if axis == shape.len() as i64 { shape.len() } else { axis_of(axis, shape.len())? };
     let (rows, columns) = shape.split_at(axis);
     Ok(vec![c.builder.reshape(x, &[rows.iter().product(), columns.iter().product()])])
 }
@@ -88,7 +88,7 @@ fn concat(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
     }
     // Turn by turn: a dimension of turns behind the axis, then both as one.
     let first = values.first().map(|value| c.ty(*value).shape).unwrap_or_default();
-    let at = c.axis(axis, first.len())?;
+    let at = axis_of(axis, first.len())?;
     let turns: Vec<Value> = values
         .iter()
         .map(|value| {
@@ -105,7 +105,7 @@ fn concat(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
 fn stack(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
     let values = c.values("values")?;
     let rank = values.first().map_or(0, |value| c.ty(*value).rank()) + 1;
-    let axis = c.axis(c.int("axis")?, rank)?;
+    let axis = axis_of(c.int("axis")?, rank)?;
     let layers: Vec<Value> = values
         .into_iter()
         .map(|value| {
@@ -120,13 +120,17 @@ fn stack(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
 fn split(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
     let x = c.value("x")?;
     let shape = c.ty(x).shape;
-    let axis = c.axis(c.int("axis")?, shape.len())?;
+    let axis = axis_of(c.int("axis")?, shape.len())?;
     let sizes = if c.has("split_sizes") {
         c.ints("split_sizes")?
     } else {
-        let count = c.int("num_splits")?.max(1);
+        let count = c.int("num_splits")?.clamp(1, MOST_NODES as i64);
         vec![shape[axis] as i64 / count; usize::try_from(count).unwrap_or(1)]
     };
+    if sizes.len() != c.statement.results.len() {
+        let (found, wanted) = (c.statement.results.len(), sizes.len());
+        return Err(Refusal::new("MIL032", format!("`split` gives {wanted} results, not {found}")));
+    }
     let mut parts = Vec::new();
     let mut from = 0;
     for size in sizes {
@@ -188,8 +192,8 @@ fn slice_by_index(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
         }
     }
     let mut result = c.builder.slice(x, &starts, &ends);
-    for at in 0..rank {
-        let step = usize::try_from(strides[at]).ok().filter(|&step| step > 0);
+    for (at, &stride) in strides.iter().enumerate() {
+        let step = usize::try_from(stride).ok().filter(|&step| step > 0);
         let step = step.ok_or_else(|| Refusal::unsupported("a slice that goes backwards"))?;
         if step > 1 {
             result = every(c, result, at, step);
@@ -251,8 +255,9 @@ fn pad(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
 fn tile(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
     let (mut x, repeats) = (c.value("x")?, c.ints("reps")?);
     for (axis, &count) in repeats.iter().enumerate() {
-        let count =
-            usize::try_from(count).map_err(|_| Refusal::new("MIL033", "`reps` below zero"))?;
+        let count = usize::try_from(count).ok().filter(|count| (1..=MOST_NODES).contains(count));
+        let refuse = || Refusal::new("MIL033", format!("`reps` has to be 1 to {MOST_NODES}"));
+        let count = count.ok_or_else(refuse)?;
         if count != 1 {
             x = c.builder.concat(&vec![x; count], axis as i64);
         }
@@ -268,7 +273,7 @@ fn gather(c: &Call<'_, '_, '_>) -> Result<Vec<Value>, Refusal> {
     }
     let b = c.builder;
     let (shape, places) = (c.ty(x).shape, c.ty(indices).shape);
-    let axis = c.axis(c.int_or("axis", 0)?, shape.len())?;
+    let axis = axis_of(c.int_or("axis", 0)?, shape.len())?;
     // The axis goes to the front and back; indices below zero count from its end.
     let order: Vec<usize> =
         std::iter::once(axis).chain((0..shape.len()).filter(|&at| at != axis)).collect();

@@ -7,6 +7,7 @@ mod fmt;
 mod graph;
 mod layered;
 mod lint;
+mod run;
 mod stat;
 
 use std::io::Read;
@@ -40,6 +41,8 @@ enum Verb {
     Diff(diff::Diff),
     /// Count operations, arithmetic and bytes.
     Stat(stat::Stat),
+    /// Compute what a program computes.
+    Run(Box<run::Run>),
     /// Draw a program.
     Graph(graph::Graph),
     /// List the constants of a weight file.
@@ -54,6 +57,7 @@ impl Mil {
             Verb::Lint(verb) => verb.run(),
             Verb::Diff(verb) => verb.run(),
             Verb::Stat(verb) => verb.run(),
+            Verb::Run(verb) => verb.run(),
             Verb::Graph(verb) => verb.run(),
             Verb::Blob(verb) => verb.run(),
         }
