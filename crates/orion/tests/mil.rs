@@ -173,6 +173,43 @@ fn run_computes_with_arrays_and_weight_files() {
 }
 
 #[test]
+fn a_package_has_the_weights_and_appears_whole() {
+    let text = TEXT.replace(
+        "        tensor<fp16, [1, 4]> out",
+        "        tensor<fp16, [4]> w = const()[val = tensor<fp16, [4]>(BLOBFILE(path = string(\"@model_path/weights/w.bin\"), offset = uint64(64)))];\n        tensor<fp16, [1, 4]> out",
+    );
+    let files = folder(&[("m.mil", text.as_bytes())]);
+    let [model, package] = ["m.mil", "m.mlpackage"].map(|name| path(&files, name));
+    let arguments = ["mil", "package", &model, "-o", &package];
+    let missing = orion(&arguments);
+    assert!(missing.code == Some(1) && missing.err.contains("w.bin"), "{}", missing.err);
+    assert_eq!(fs::read_dir(files.path()).expect("the folder").count(), 1, "nothing half written");
+
+    fs::create_dir(files.path().join("weights")).expect("a folder");
+    fs::write(files.path().join("weights/w.bin"), b"weights").expect("a file");
+    assert_eq!(orion(&arguments).code, Some(0));
+    let inside = Path::new(&package).join("Data/com.apple.CoreML");
+    assert_eq!(fs::read(inside.join("weights/w.bin")).expect("the weights"), b"weights");
+    let manifest =
+        fs::read_to_string(Path::new(&package).join("Manifest.json")).expect("the manifest");
+    let manifest: Value = serde_json::from_str(&manifest).expect("JSON");
+    let root = manifest["rootModelIdentifier"].as_str().expect("an identifier");
+    assert_eq!(manifest["itemInfoEntries"][root]["path"], "com.apple.CoreML/model.mlmodel");
+    assert!(fs::metadata(inside.join("model.mlmodel")).expect("the model").len() > 100);
+    assert!(orion(&arguments).err.contains("is there already"));
+
+    let outside = text.replace("@model_path/weights/w.bin", "@model_path/../secret");
+    fs::write(&model, outside).expect("a file");
+    let other = path(&files, "o.mlpackage");
+    let refused = orion(&["mil", "package", &model, "-o", &other]);
+    assert!(
+        refused.code == Some(1) && refused.err.contains("is not in `@model_path/weights`"),
+        "{}",
+        refused.err
+    );
+}
+
+#[test]
 fn bad_files_are_refused_with_their_names_and_places() {
     let deep =
         format!("program(1.3) {{ func f() {{ int32 a = const()[val = {}", "(".repeat(100_000));

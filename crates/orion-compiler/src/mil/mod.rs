@@ -15,6 +15,7 @@ pub mod check;
 pub mod diff;
 pub mod graph;
 pub mod number;
+pub mod package;
 pub mod parse;
 pub mod print;
 pub mod raise;

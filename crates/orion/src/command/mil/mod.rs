@@ -7,6 +7,7 @@ mod fmt;
 mod graph;
 mod layered;
 mod lint;
+mod package;
 mod run;
 mod stat;
 
@@ -43,6 +44,8 @@ enum Verb {
     Stat(stat::Stat),
     /// Compute what a program computes.
     Run(Box<run::Run>),
+    /// Write a program as an .mlpackage, which Core ML and coremltools read.
+    Package(package::Package),
     /// Draw a program.
     Graph(graph::Graph),
     /// List the constants of a weight file.
@@ -58,6 +61,7 @@ impl Mil {
             Verb::Diff(verb) => verb.run(),
             Verb::Stat(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
+            Verb::Package(verb) => verb.run(),
             Verb::Graph(verb) => verb.run(),
             Verb::Blob(verb) => verb.run(),
         }
