@@ -31,7 +31,7 @@ fn written(layers: usize) -> String {
 }
 
 fn texts() -> Vec<(&'static str, String)> {
-    let mut texts = vec![("600 KB", written(900)), ("7 MB", written(10_000))];
+    let mut texts = vec![("0.5 MB", written(900)), ("5 MB", written(10_000))];
     if let Some(root) = std::env::var_os("ORION_MIL_CORPUS") {
         let path = std::path::Path::new(&root).join("real/013.mil");
         texts

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use super::Edit;
+use crate::mil::blob::BlobType;
 use crate::mil::number;
 use crate::mil::scope::{Origin, Scope};
 use crate::mil::stat::{bytes_of, known};
@@ -175,4 +176,12 @@ pub(super) fn begins_inside_width<'f, 't>(
         context.numbers(slice, "begin_mask").and_then(|mask| mask.last().copied()) == Some(1.0);
     let begin = context.numbers(slice, "begin").and_then(|begin| begin.last().copied());
     begin.is_some_and(|begin| begin != 0.0) && !masked
+}
+
+/// Bytes of a row of a surface, along the last dimension; `None` for a single number.
+pub(super) fn row_bytes(ty: &Type<'_>) -> Option<u64> {
+    let element = BlobType::of_name(ty.tensor()?.0.text)?;
+    let dims = known(ty)?;
+    let width = *dims.last().filter(|_| dims.iter().any(|&dim| dim > 1))?;
+    Some(width.saturating_mul(element.bits() as u64).div_ceil(8))
 }

@@ -1,8 +1,7 @@
 //! ANE062: Rows are moved in pieces of 16 bytes; ragged ones are slow.
 
+use super::context::row_bytes;
 use super::{Confidence, Context, Findings, Rule, When};
-use crate::mil::blob::BlobType;
-use crate::mil::stat::{known};
 
 pub(super) const RULE: Rule = Rule {
     code: "ANE062",
@@ -19,11 +18,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(c: &Context<'_, '_>, f: &mut Findings) {
     for (name, ty, _) in c.interface() {
-        let Some((element, _)) = ty.tensor() else { continue };
-        let (Some(dims), Some(element)) = (known(ty), BlobType::of_name(element.text)) else { continue };
-        let Some(&width) = dims.last().filter(|_| dims.iter().any(|&dim| dim > 1)) else { continue };
-        let bytes = width.saturating_mul(element.bits() as u64).div_ceil(8);
-        if !bytes.is_multiple_of(16) {
+        if let Some(bytes) = row_bytes(ty).filter(|bytes| !bytes.is_multiple_of(16)) {
             f.note(format!("rows of `{}` have {bytes} bytes, no multiple of 16", name.text), name.span());
         }
     }

@@ -1,8 +1,7 @@
 //! ANE010: Rows of a surface begin at multiples of 64 bytes. Whether data lie packed or by rows was seen both ways, so that only rows of whole multiples are safe.
 
+use super::context::row_bytes;
 use super::{Confidence, Context, Findings, Rule, When};
-use crate::mil::blob::BlobType;
-use crate::mil::stat::{known};
 
 pub(super) const RULE: Rule = Rule {
     code: "ANE010",
@@ -19,11 +18,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(c: &Context<'_, '_>, f: &mut Findings) {
     for (name, ty, _) in c.interface() {
-        let Some((element, _)) = ty.tensor() else { continue };
-        let (Some(dims), Some(element)) = (known(ty), BlobType::of_name(element.text)) else { continue };
-        let Some(&width) = dims.last().filter(|_| dims.iter().any(|&dim| dim > 1)) else { continue };
-        let bytes = width.saturating_mul(element.bits() as u64).div_ceil(8);
-        if !bytes.is_multiple_of(64) {
+        if let Some(bytes) = row_bytes(ty).filter(|bytes| !bytes.is_multiple_of(64)) {
             f.warning(format!("rows of `{}` have {bytes} bytes, no multiple of 64", name.text), name.span());
         }
     }

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use orion_compiler::diagnostic::{Lines, Report};
-use orion_compiler::mil::{Document, parse_bytes};
+use orion_compiler::mil::{self, Document, parse_bytes};
 use orion_compiler::{Diagnostic, Diagnostics};
 
 use crate::failure::Failure;
@@ -92,6 +92,17 @@ impl Source {
 
     fn parse(&self) -> Result<Document<'_>, Failure> {
         parse_bytes(&self.bytes).map_err(|diagnostics| self.refuse(&diagnostics))
+    }
+
+    /// The text, if nothing is wrong with it by itself.
+    fn sound(&self) -> Result<Document<'_>, Failure> {
+        let document = self.parse()?;
+        let findings = mil::check(&document);
+        if findings.is_empty() {
+            Ok(document)
+        } else {
+            Err(self.refuse(&self.diagnostics(findings)))
+        }
     }
 
     /// The failure that these findings are.

@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use orion_compiler::mil;
 use orion_compiler::mil::package::{FOLDER, package};
 
 use super::Source;
@@ -30,11 +29,7 @@ pub(crate) struct Package {
 impl Package {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let source = Source::read(&self.file)?;
-        let document = source.parse()?;
-        let findings = mil::check(&document);
-        if !findings.is_empty() {
-            return Err(source.refuse(&source.diagnostics(findings)));
-        }
+        let document = source.sound()?;
         let package = package(&document)
             .map_err(|error| Failure::Failed(format!("{}: {error}", source.name)))?;
         if self.out.exists() {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use orion_compiler::interpret::Arguments;
+use orion_compiler::mil::raise;
 use orion_compiler::mil::raise::{Files, Raised};
 use orion_compiler::mil::syntax::{Document, Value, unquote};
-use orion_compiler::mil::{self, raise};
 use orion_compiler::{DType, Precision, Tensor, TensorType, interpret, verify};
 use orion_kernels::memory::MappedFile;
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -59,11 +59,7 @@ impl Files for Mapped {
 impl Run {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let source = Source::read(&self.file)?;
-        let document = source.parse()?;
-        let findings = mil::check(&document);
-        if !findings.is_empty() {
-            return Err(source.refuse(&source.diagnostics(findings)));
-        }
+        let document = source.sound()?;
         let function = document.functions.iter();
         let mut function =
             function.filter(|f| self.function.as_ref().is_none_or(|name| name == f.name.text));
