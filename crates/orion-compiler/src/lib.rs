@@ -30,12 +30,14 @@
 
 pub mod diagnostic;
 pub mod dtype;
+pub mod engine;
 pub mod grad;
 pub mod interpret;
 pub mod ir;
 pub mod lint;
 pub mod mil;
 pub mod op;
+pub mod partition;
 pub mod pass;
 pub mod target;
 pub mod tensor;

@@ -18,6 +18,10 @@ pub const F16: Tolerance = Tolerance { absolute: 2e-3, relative: 2e-3 };
 /// Logits of a small model whose keys and values were kept in `f16`: the rounding of every layer's cache adds up.
 pub const F16_CACHE: Tolerance = Tolerance { absolute: 1e-2, relative: 1e-2 };
 
+/// Logits or gradients of a small model all of whose operations are rounded to `f16`, as on the Neural Engine: length of the
+/// difference as a part of the length. Each rounding is off by up to 5e-4; they add up over a few dozen operations.
+pub const F16_MODEL: f64 = 4e-3;
+
 /// Matrix products whose operands are rounded to `bf16` (8 bits) first.
 pub const BF16: Tolerance = Tolerance { absolute: 2e-2, relative: 2e-2 };
 

@@ -95,8 +95,7 @@ pub(crate) fn backward(
         {
             continue;
         }
-        let scope = format!("{}.backward", node.scope);
-        b.scoped(if node.scope.is_empty() { "backward" } else { &scope }, || {
+        b.scoped(&backward_scope(&node.scope), || {
             let results: Vec<Value> = (node.outputs.iter())
                 .map(|&value| {
                     let zero = || b.fill(&b.type_of(Value(value)), 0.0);
@@ -110,6 +109,15 @@ pub(crate) fn backward(
         });
     }
     roots.iter().map(|root| gradients.get(&root.id()).copied()).collect()
+}
+
+/// The scope of what belongs to the way back through nodes of `scope`.
+pub(crate) fn backward_scope(scope: &str) -> String {
+    match scope {
+        "" => "backward".to_owned(),
+        _ if scope.ends_with("backward") => scope.to_owned(),
+        _ => format!("{scope}.backward"),
+    }
 }
 
 /// The gradients that a node gives its needed operands.

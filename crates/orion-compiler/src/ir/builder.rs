@@ -177,7 +177,7 @@ impl Builder {
         for (parameter, &input) in program.inputs().iter().zip(inputs) {
             moved[parameter.value.index()] = input;
         }
-        let first = self.state.borrow().program.order.len();
+        let first = self.node_count();
         for (_, node) in program.nodes() {
             let operands: Vec<Value> =
                 node.inputs.iter().map(|value| moved[value.index()]).collect();
@@ -185,11 +185,21 @@ impl Builder {
                 moved[old.index()] = new;
             }
         }
-        let state = self.state.borrow();
-        let order = state.program.order.get(first..).unwrap_or_default();
-        let nodes = order.iter().map(|&id| state.program.node(id).clone()).collect();
+        let nodes = self.nodes_behind(first);
         let outputs = program.outputs().iter().map(|output| moved[output.value.index()]).collect();
         (nodes, outputs)
+    }
+
+    /// How many nodes there are.
+    pub(crate) fn node_count(&self) -> usize {
+        self.state.borrow().program.order.len()
+    }
+
+    /// The nodes behind the first `count`.
+    pub(crate) fn nodes_behind(&self, count: usize) -> Vec<Node> {
+        let state = self.state.borrow();
+        let order = state.program.order.get(count..).unwrap_or_default();
+        order.iter().map(|&id| state.program.node(id).clone()).collect()
     }
 
     /// A value's type; a scalar `f32` stands in for a value that could not be made.

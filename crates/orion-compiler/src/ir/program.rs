@@ -184,6 +184,21 @@ impl Program {
         self
     }
 
+    /// The same program with the inputs of these names as weights, behind those that it has.
+    pub fn with_inputs_as_weights(mut self, is_weight: impl Fn(&str) -> bool) -> Self {
+        let (weights, inputs): (Vec<Parameter>, Vec<Parameter>) =
+            std::mem::take(&mut self.inputs).into_iter().partition(|input| is_weight(&input.name));
+        for (index, input) in inputs.iter().enumerate() {
+            self.values[input.value.index()].definition = Definition::Input(index);
+        }
+        self.inputs = inputs;
+        for weight in weights {
+            self.values[weight.value.index()].definition = Definition::Weight(self.weights.len());
+            self.weights.push(weight);
+        }
+        self
+    }
+
     /// The same program without the output of this name, and without what only that needed.
     pub fn without_output(mut self, name: &str) -> Self {
         self.outputs.retain(|output| output.name != name);

@@ -14,6 +14,7 @@ pub mod catalogue;
 pub mod check;
 pub mod diff;
 pub mod graph;
+pub mod lower;
 pub mod number;
 pub mod package;
 pub mod parse;
@@ -27,6 +28,7 @@ mod lex;
 
 pub use check::check;
 pub use diff::diff;
+pub use lower::lower;
 pub use parse::{parse, parse_bytes};
 pub use print::print;
 pub use raise::raise;

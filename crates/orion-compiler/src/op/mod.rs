@@ -257,6 +257,7 @@ mod broadcast_to;
 mod cast;
 mod concat;
 mod constant;
+mod conv1x1;
 mod cos;
 mod cross_entropy;
 mod div;
@@ -348,6 +349,7 @@ ops! {
     }
     composite {
         attention::Attention,
+        conv1x1::Conv1x1,
         cross_entropy::CrossEntropy,
         embedding::Embedding,
         gelu::Gelu,
@@ -363,6 +365,7 @@ ops! {
     }
     gradient {
         AttentionGradient(Attention) = "attention_gradient",
+        Conv1x1Gradient(Conv1x1) = "conv1x1_gradient",
         EmbeddingGradient(Embedding) = "embedding_gradient",
         GeluGradient(Gelu) = "gelu_gradient",
         LayerNormGradient(LayerNorm) = "layer_norm_gradient",

@@ -1,0 +1,300 @@
+//! Engine form: a model's graph as the Neural Engine computes it. Activations lie channel by channel, `[batch, channels, 1,
+//! tokens]`, so that a dense layer is a 1 × 1 convolution; heads are `[batch, heads, head_dim, tokens]`, which is the same
+//! memory; numbers are `f16`. What the engine does badly or not at all (look-ups, angles, masks, losses) keeps the
+//! model's own form, in `f32`, for the host.
+//!
+//! The form is a graph as any other: [`grad`](crate::grad) derives backward programs from it, [`partition`](crate::partition)
+//! cuts it, [`lower`](crate::mil::lower) prints it.
+//!
+//! A key-value cache becomes inputs `[batch, kv_heads, part, capacity]` and outputs with the new columns
+//! `[batch, kv_heads, part, tokens]`, which the host writes behind those that the cache has. Columns that are not yet
+//! written have to be zero. Rotary positions turn halves of a head, which stay apart: scores are the sum of both halves'
+//! products, so that nothing has to be joined (facts ANE001).
+
+mod attention;
+mod elementwise;
+mod gradient;
+mod norm;
+mod projection;
+mod rope;
+
+use std::collections::BTreeMap;
+
+use crate::ir::program::{Node, Program, ValueId};
+use crate::ir::types::TypeError;
+use crate::{BuildError, Builder, DType, Op, TensorType, Value};
+
+/// What a form may look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Element type of the engine's numbers; `F32` shows that the form itself changes nothing.
+    pub dtype: DType,
+    /// Whether norms divide by the largest element before squaring: `f16` squares overflow from 256 on (facts ANE034).
+    pub ranged_norms: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { dtype: DType::F16, ranged_norms: false }
+    }
+}
+
+/// A program in engine form.
+#[derive(Clone, Debug)]
+pub struct Formed {
+    /// The program. It has no states.
+    pub program: Program,
+    /// Where the states of the model's graph went, in their order, part by part.
+    pub caches: Vec<CachePart>,
+}
+
+/// A part of a state that became an input and an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CachePart {
+    /// The state, `[batch, capacity, kv_heads, head_dim]`.
+    pub state: String,
+    /// First and behind the last element of a head that the part holds.
+    pub rows: (usize, usize),
+    /// The input with the part's columns, `[batch, kv_heads, rows, capacity]`.
+    pub input: String,
+    /// The output with the columns of the new tokens, `[batch, kv_heads, rows, tokens]`.
+    pub output: String,
+}
+
+/// The engine form of a model's graph.
+///
+/// # Errors
+/// When the graph does something that has no place there: dropout, or states that are no key-value caches.
+pub fn form(program: &Program, options: Options) -> Result<Formed, BuildError> {
+    let b = Builder::new(program.name.clone());
+    let mut former = Former {
+        program,
+        options,
+        b: &b,
+        values: BTreeMap::new(),
+        plain: BTreeMap::new(),
+        engine: BTreeMap::new(),
+        shared: BTreeMap::new(),
+        caches: Vec::new(),
+    };
+    for input in program.inputs() {
+        let value = former.b.input(input.name.clone(), program.type_of(input.value).clone());
+        former.values.insert(input.value, Form::Plain(value));
+    }
+    for weight in program.weights() {
+        let value = former.b.weight(weight.name.clone(), program.type_of(weight.value).clone());
+        former.values.insert(weight.value, Form::Plain(value));
+    }
+    for (_, node) in program.nodes() {
+        former.node(node);
+    }
+    for output in program.outputs() {
+        let value = former.plain(output.value);
+        former.b.output(output.name.clone(), value);
+    }
+    let caches = former.caches;
+    let mut program = b.finish()?;
+    program.drop_dead_nodes();
+    Ok(Formed { program: program.compacted(), caches })
+}
+
+/// What a value of the model's graph is here.
+#[derive(Clone, Debug)]
+enum Form {
+    /// Itself.
+    Plain(Value),
+    /// `[batch, channels, 1, tokens]` of `[batch, tokens, channels]`.
+    Channels(Value),
+    /// `[batch, heads, part, tokens]` of `[batch, tokens, heads, head_dim]`; the parts together are the head.
+    Heads(Vec<Value>),
+    /// `[batch, part, 1, tokens]` of `[batch, tokens, channels]`, in parts that together are the channels.
+    Joined(Vec<Value>),
+    /// A cache that new keys or values were appended to.
+    Appended {
+        /// `[batch, heads, part, capacity]`, without the new ones.
+        cache: Vec<Value>,
+        /// `[batch, heads, part, tokens]`.
+        new: Vec<Value>,
+    },
+}
+
+struct Former<'p> {
+    program: &'p Program,
+    options: Options,
+    b: &'p Builder,
+    values: BTreeMap<ValueId, Form>,
+    /// Values that were brought back into the model's form, and into the engine's.
+    plain: BTreeMap<ValueId, Value>,
+    engine: BTreeMap<ValueId, Value>,
+    /// Masks and angles, which all layers share.
+    shared: BTreeMap<String, Value>,
+    caches: Vec<CachePart>,
+}
+
+impl Former<'_> {
+    fn node(&mut self, node: &Node) {
+        let b = self.b;
+        let results = b.scoped(&node.scope, || self.results(node));
+        self.values.extend(node.outputs.iter().copied().zip(results));
+    }
+
+    fn results(&mut self, node: &Node) -> Vec<Form> {
+        let engine = match &node.op {
+            Op::Linear(_) => Some(self.linear(node)),
+            Op::RmsNorm(op) => Some(self.rms_norm(node, op.eps)),
+            Op::LayerNorm(op) => Some(self.layer_norm(node, op.eps)),
+            Op::Rope(_) => Some(self.rope(node)),
+            Op::Attention(op) => Some(self.attention(node, op.scale, op.causal)),
+            Op::UpdateSlice(op) => self.append(node, op.axis),
+            Op::Split(op) => {
+                if let Some(parts) = self.split(node, op.axis, &op.sizes) {
+                    return parts;
+                }
+                None
+            }
+            Op::Concat(op) => self.joined(node, op.axis),
+            Op::Reshape(op) => self.reshape(node, &op.shape),
+            Op::Cast(_) => self.cast(node),
+            Op::Dropout(_) => {
+                let message = "dropout has no engine form; train with --dropout 0".to_owned();
+                Some(Form::Plain(self.b.fail("dropout", TypeError(message))))
+            }
+            op => match gradient::of(op) {
+                Some((composite, of)) => return self.gradient(node, composite, of),
+                None => self.elementwise(node, op),
+            },
+        };
+        match engine {
+            Some(form) => vec![form],
+            None => {
+                let operands: Vec<Value> =
+                    node.inputs.iter().map(|&value| self.plain(value)).collect();
+                self.b.apply(node.op.clone(), &operands).into_iter().map(Form::Plain).collect()
+            }
+        }
+    }
+
+    fn ty(&self, value: ValueId) -> TensorType {
+        self.program.type_of(value).clone()
+    }
+
+    /// A value in the model's own form.
+    fn plain(&mut self, id: ValueId) -> Value {
+        if let Some(&known) = self.plain.get(&id) {
+            return known;
+        }
+        let ty = self.ty(id);
+        let value = match self.values.get(&id).cloned() {
+            Some(Form::Plain(value)) => value,
+            Some(Form::Channels(_) | Form::Joined(_)) => {
+                let value = self.channels(id);
+                let wide = self.b.cast(value, ty.dtype);
+                self.b.reshape(self.b.transpose(wide, &[0, 3, 1, 2]), &ty.shape)
+            }
+            Some(Form::Heads(parts)) => {
+                let parts: Vec<Value> = (parts.iter())
+                    .map(|&part| {
+                        self.b.transpose(self.b.cast(part, ty.dtype), &[0, 3, 1, 2])
+                    })
+                    .collect();
+                match *parts {
+                    [one] => one,
+                    _ => self.b.concat(&parts, 3),
+                }
+            }
+            Some(Form::Appended { .. }) | None => {
+                self.b.fail("state", TypeError::new("only attention reads a key-value cache"))
+            }
+        };
+        self.plain.insert(id, value);
+        value
+    }
+
+    /// A value `[batch, tokens, channels]` as `[batch, channels, 1, tokens]`.
+    fn channels(&mut self, id: ValueId) -> Value {
+        if let Some(&known) = self.engine.get(&id) {
+            return known;
+        }
+        let value = match self.values.get(&id).cloned() {
+            Some(Form::Channels(value)) => value,
+            Some(Form::Joined(parts)) => self.b.concat(&parts, 1),
+            _ => {
+                let plain = self.plain(id);
+                match self.b.type_of(plain).shape.as_slice() {
+                    &[batch, tokens, channels] => {
+                        let x = self.b.reshape(plain, &[batch, tokens, channels, 1]);
+                        self.b.cast(self.b.transpose(x, &[0, 2, 3, 1]), self.options.dtype)
+                    }
+                    shape => {
+                        let message = format!("{shape:?} is not [batch, tokens, channels]");
+                        self.b.fail("engine form", TypeError(message))
+                    }
+                }
+            }
+        };
+        self.engine.insert(id, value);
+        value
+    }
+
+    /// A value `[batch, tokens, heads, head_dim]` as its parts `[batch, heads, part, tokens]`.
+    fn heads(&mut self, id: ValueId) -> Vec<Value> {
+        match self.values.get(&id).cloned() {
+            Some(Form::Heads(parts)) => parts,
+            _ => {
+                let plain = self.plain(id);
+                let turned = self.b.transpose(plain, &[0, 2, 3, 1]);
+                vec![self.b.cast(turned, self.options.dtype)]
+            }
+        }
+    }
+
+    /// A weight or constant of one number a channel as `[1, channels, 1, 1]`.
+    fn per_channel(&mut self, id: ValueId) -> Value {
+        let plain = self.plain(id);
+        let channels = self.b.type_of(plain).elements();
+        self.b.reshape(self.b.cast(plain, self.options.dtype), &[1, channels, 1, 1])
+    }
+
+    fn number(&self, value: f64) -> Value {
+        self.b.scalar(self.options.dtype, value)
+    }
+
+    /// A value that is made once and read by all layers.
+    fn once(&mut self, key: String, make: impl FnOnce(&Builder) -> Value) -> Value {
+        if let Some(&known) = self.shared.get(&key) {
+            return known;
+        }
+        let value = self.b.scoped("", || make(self.b));
+        self.shared.insert(key, value);
+        value
+    }
+
+    fn reshape(&mut self, node: &Node, to: &[usize]) -> Option<Form> {
+        let &from = node.inputs.first()?;
+        match (self.values.get(&from)?.clone(), self.ty(from).shape.as_slice(), to) {
+            (Form::Channels(x), &[batch, tokens, channels], &[b, t, heads, head_dim])
+                if (batch, tokens, channels) == (b, t, heads * head_dim) =>
+            {
+                Some(Form::Heads(vec![self.b.reshape(x, &[batch, heads, head_dim, tokens])]))
+            }
+            (Form::Heads(parts), &[batch, tokens, ..], &[b, t, channels])
+                if (batch, tokens) == (b, t) =>
+            {
+                let joined = match *parts {
+                    [one] => one,
+                    _ => self.b.concat(&parts, 2),
+                };
+                Some(Form::Channels(self.b.reshape(joined, &[batch, channels, 1, tokens])))
+            }
+            _ => None,
+        }
+    }
+
+    /// Real numbers of the engine all have one type.
+    fn cast(&mut self, node: &Node) -> Option<Form> {
+        match self.values.get(node.inputs.first()?)? {
+            Form::Plain(_) => None,
+            engine => Some(engine.clone()),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Dense layers as 1 × 1 convolutions.
+
+use super::{Form, Former};
+use crate::ir::program::Node;
+use crate::ir::types::axis_index;
+use crate::op::Linear;
+use crate::{Op, Value};
+
+impl Former<'_> {
+    pub(super) fn linear(&mut self, node: &Node) -> Form {
+        let &[x, weight, ref bias @ ..] = node.inputs.as_slice() else {
+            return Form::Plain(self.b.wrong_operands("linear", "x, weight and maybe a bias", &[]));
+        };
+        if self.ty(x).rank() != 3 {
+            let operands: Vec<Value> = node.inputs.iter().map(|&value| self.plain(value)).collect();
+            return Form::Plain(self.b.apply1(Linear {}, &operands));
+        }
+        let x = self.channels(x);
+        let weight = self.plain(weight);
+        let weight = self.b.cast(weight, self.options.dtype);
+        let y = self.b.conv1x1(x, weight, None);
+        Form::Channels(match bias.first() {
+            Some(&bias) => {
+                let bias = self.per_channel(bias);
+                self.b.add(y, bias)
+            }
+            None => y,
+        })
+    }
+
+    /// Parts of the channels. Those of a dense layer are layers of their own, with a part of its weight each: a constant can
+    /// be cut for nothing.
+    pub(super) fn split(&mut self, node: &Node, axis: i64, sizes: &[usize]) -> Option<Vec<Form>> {
+        let &from = node.inputs.first()?;
+        let (Form::Channels(whole), true) =
+            (self.values.get(&from)?.clone(), axis_index(axis, self.ty(from).rank()) == Some(2))
+        else {
+            return None;
+        };
+        let producer = self.program.producer(from).map(|id| self.program.node(id).clone());
+        let linear = producer.filter(|producer| matches!(producer.op, Op::Linear(_)));
+        let mut start = 0;
+        let mut parts = Vec::with_capacity(sizes.len());
+        for &size in sizes {
+            let (first, end) = (start, start + size);
+            start = end;
+            let part = match &linear {
+                Some(linear) => self.rows_of_linear(linear, first, end)?,
+                None => {
+                    let shape = self.b.type_of(whole).shape;
+                    let mut ends = shape.clone();
+                    let mut starts = vec![0; shape.len()];
+                    (starts[1], ends[1]) = (first, end);
+                    self.b.slice(whole, &starts, &ends)
+                }
+            };
+            parts.push(Form::Channels(part));
+        }
+        Some(parts)
+    }
+
+    /// Channels side by side stay apart for as long as nothing reads them as one.
+    pub(super) fn joined(&mut self, node: &Node, axis: i64) -> Option<Form> {
+        let rank = self.ty(*node.inputs.first()?).rank();
+        let on_engine = |id| matches!(self.values.get(id), Some(Form::Channels(_)));
+        if rank != 3 || axis_index(axis, rank) != Some(2) || !node.inputs.iter().all(on_engine) {
+            return None;
+        }
+        Some(Form::Joined(node.inputs.iter().map(|&id| self.channels(id)).collect()))
+    }
+
+    /// The layer with rows `first .. end` of the weight.
+    pub(super) fn rows_of_linear(&mut self, linear: &Node, first: usize, end: usize) -> Option<Value> {
+        let &[x, weight, ref bias @ ..] = linear.inputs.as_slice() else { return None };
+        let x = self.channels(x);
+        let weight = self.plain(weight);
+        let weight = self.b.cast(weight, self.options.dtype);
+        let columns = self.b.type_of(weight).dim(-1);
+        let weight = self.b.slice(weight, &[first, 0], &[end, columns]);
+        let y = self.b.conv1x1(x, weight, None);
+        let Some(&bias) = bias.first() else { return Some(y) };
+        let bias = self.plain(bias);
+        let bias = self.b.slice(self.b.cast(bias, self.options.dtype), &[first], &[end]);
+        Some(self.b.add(y, self.b.reshape(bias, &[1, end - first, 1, 1])))
+    }
+}

@@ -1,0 +1,214 @@
+//! Where pieces begin and end.
+
+use std::collections::BTreeMap;
+
+use super::side::Place;
+use crate::ir::program::Node;
+use crate::{Op, Program};
+
+/// How much one engine program does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// A part of a layer: up to a residual sum, forward; what the seed of this project did, backward: the attention's core in two
+    /// programs and its projections in a third.
+    Parts,
+    /// As many whole layers; what comes before and behind them goes with the first and the last.
+    Layers(usize),
+    /// As much as possible.
+    Whole,
+}
+
+/// Names of the engine's pieces in order, and each node's piece.
+#[derive(Debug)]
+pub(super) struct Stages {
+    /// A label for each piece of the engine.
+    pub(super) labels: Vec<Label>,
+    /// For each node by index: of an engine's node its piece; of a host's the number of engine pieces before it.
+    pub(super) of: Vec<usize>,
+}
+
+/// What a piece is called.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Label {
+    /// The first layer, if it is in one.
+    pub(super) layer: Option<usize>,
+    /// `attention`, `layers`, `head`.
+    pub(super) part: String,
+}
+
+impl Label {
+    /// `layer 3 attention`.
+    pub(super) fn shown(&self) -> String {
+        match self.layer {
+            Some(layer) => format!("layer {layer} {}", self.part),
+            None => self.part.clone(),
+        }
+    }
+}
+
+/// Number of the layer in a scope, and what follows it: `model.layers.3.mlp` is `(3, "mlp")`.
+pub(super) fn layer_of(scope: &str) -> Option<(usize, &str)> {
+    let mut rest = scope;
+    loop {
+        let (part, behind) = rest.split_once('.').unwrap_or((rest, ""));
+        if let Ok(number) = part.parse() {
+            return Some((number, behind));
+        }
+        if behind.is_empty() {
+            return None;
+        }
+        rest = behind;
+    }
+}
+
+/// Labels every node.
+///
+/// # Errors
+/// When two pieces would wait for each other.
+pub(super) fn stages(program: &Program, places: &[Place], cut: Cut) -> Result<Stages, String> {
+    let mut namer = Namer { cut, parts: BTreeMap::new(), part: 0, current: None, in_softmax: false };
+    let mut labels: Vec<Label> = Vec::new();
+    let mut of = vec![0; program.nodes.len()];
+    for (id, node) in program.nodes() {
+        if places[id.index()] != Place::Engine {
+            continue;
+        }
+        let label = namer.label(program, node);
+        let known = labels.iter().rposition(|known| *known == label);
+        let at = known.unwrap_or_else(|| {
+            labels.push(label);
+            labels.len() - 1
+        });
+        of[id.index()] = at;
+    }
+    // A host's node runs as soon as the pieces that it reads of are done.
+    for (id, node) in program.nodes() {
+        let place = places[id.index()];
+        let earliest = (node.inputs.iter())
+            .filter_map(|&value| program.producer(value))
+            .filter(|producer| places[producer.index()] != Place::Constant)
+            .map(|producer| match (places[producer.index()], place) {
+                (Place::Engine, Place::Host) => of[producer.index()] + 1,
+                _ => of[producer.index()],
+            })
+            .max()
+            .unwrap_or(0);
+        match place {
+            Place::Host => of[id.index()] = earliest,
+            Place::Engine if earliest > of[id.index()] => {
+                let (own, other) = (&labels[of[id.index()]], labels.get(earliest));
+                return Err(format!(
+                    "`{}` reads what `{}` makes, which runs later; cut into smaller pieces",
+                    own.shown(),
+                    other.map_or_else(|| "the host".to_owned(), Label::shown),
+                ));
+            }
+            Place::Engine | Place::Constant => {}
+        }
+    }
+    Ok(Stages { labels, of })
+}
+
+struct Namer {
+    cut: Cut,
+    /// Parts of forward scopes: of a layer's `self_attn.q_proj` the part's number.
+    parts: BTreeMap<String, usize>,
+    part: usize,
+    current: Option<Label>,
+    /// Whether the gradient of a softmax was met since the last projection.
+    in_softmax: bool,
+}
+
+impl Namer {
+    fn label(&mut self, program: &Program, node: &Node) -> Label {
+        let scope = node.scope.split('/').next().unwrap_or_default();
+        let (forward, is_backward) = match scope.strip_suffix(".backward") {
+            Some(forward) => (forward, true),
+            None => (scope, scope == "backward"),
+        };
+        let layer = layer_of(forward);
+        let label = match (self.cut, layer) {
+            (Cut::Whole, _) => Label { layer: None, part: direction("model", is_backward) },
+            (Cut::Layers(count), Some((layer, _))) => {
+                let first = layer - layer % count.max(1);
+                Label { layer: Some(first), part: direction("layers", is_backward) }
+            }
+            (Cut::Parts, Some((layer, rest))) => self.part(program, node, layer, rest, is_backward),
+            // What belongs to no layer stays with its neighbour, or is the head behind the last layer.
+            (_, None) => match &self.current {
+                Some(current) if scope.is_empty() || scope == "backward" => current.clone(),
+                _ => Label { layer: None, part: direction("head", is_backward) },
+            },
+        };
+        self.current = Some(label.clone());
+        label
+    }
+
+    fn part(
+        &mut self,
+        program: &Program,
+        node: &Node,
+        layer: usize,
+        rest: &str,
+        is_backward: bool,
+    ) -> Label {
+        let name = |part: usize| match part {
+            0 => "attention".to_owned(),
+            1 => "ffn".to_owned(),
+            more => format!("part {more}"),
+        };
+        if !is_backward {
+            let fresh = self.current.as_ref().is_none_or(|label| label.layer != Some(layer));
+            if fresh {
+                self.part = 0;
+            }
+            let label = Label { layer: Some(layer), part: name(self.part) };
+            self.parts.entry(rest.to_owned()).or_insert(self.part);
+            if rest.is_empty() && is_residual(program, node) {
+                self.part += 1;
+            }
+            return label;
+        }
+        let part = match (self.parts.get(rest).filter(|_| !rest.is_empty()), &self.current) {
+            (Some(&part), _) => name(part),
+            // The core of attention where its scope is the layer's, or a sum where two ways meet.
+            (None, Some(current)) if current.part.starts_with("attention backward") => name(0),
+            (None, Some(current)) if current.layer == Some(layer) => return current.clone(),
+            (None, _) => name(1),
+        };
+        if part != "attention" {
+            self.in_softmax = false;
+            return Label { layer: Some(layer), part: format!("{part} backward") };
+        }
+        let reads_softmax = node.inputs.iter().any(|&value| {
+            program.producer(value).is_some_and(|id| matches!(program.node(id).op, Op::Softmax(_)))
+        });
+        let is_core = rest.is_empty()
+            || self.parts.keys().any(|known| {
+                known.strip_prefix(rest).is_some_and(|behind| behind.starts_with('.'))
+            });
+        if is_core && reads_softmax && matches!(node.op, Op::Mul(_)) {
+            self.in_softmax = true;
+        }
+        let step = match (is_core, self.in_softmax) {
+            (true, true) => "attention backward 2",
+            (false, true) => "qkv backward",
+            (_, false) => "attention backward 1",
+        };
+        Label { layer: Some(layer), part: step.to_owned() }
+    }
+}
+
+/// Whether a node adds what a part has computed to what it was given: both `[batch, channels, 1, tokens]`.
+fn is_residual(program: &Program, node: &Node) -> bool {
+    let Some(&result) = node.outputs.first() else { return false };
+    let ty = program.type_of(result);
+    matches!(node.op, Op::Add(_))
+        && ty.rank() == 4
+        && ty.dim(2) == 1
+        && node.inputs.iter().all(|&value| program.type_of(value) == ty)
+}
+
+fn direction(part: &str, is_backward: bool) -> String {
+    if is_backward { format!("{part} backward") } else { part.to_owned() }
+}

@@ -1,0 +1,207 @@
+//! Programs for the Neural Engine, derived from the models' definitions, against PyTorch's logits and gradients
+//! (`tools/golden/tiny_models.py`): in engine form, cut into pieces, and read back from the MIL text that is emitted.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use orion_compiler::engine::{self, form};
+use orion_compiler::interpret::{Arguments, InterpretError};
+use orion_compiler::mil::lower::{Content, lower};
+use orion_compiler::mil::{self, raise};
+use orion_compiler::partition::{
+    Cut, Options, Partition, Piece, Side, interpret_pieces, partition,
+};
+use orion_compiler::pass::expand::expand_composites;
+use orion_compiler::target::{Route, Target};
+use orion_compiler::{
+    DType, Op, Precision, Program, Severity, Tensor, TensorType, Verified, interpret, lint, verify,
+};
+use orion_llm::Checkpoint;
+use orion_llm::block::{Logits, Pass};
+use orion_llm::generate::forward;
+use orion_runtime::tolerance::{self, Tolerance};
+
+const MODELS: [&str; 5] =
+    ["gpt2", "llama-tied", "llama-rope-llama3", "llama-head-dim-bias", "llama-rope-linear"];
+
+fn folder(model: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(model)
+}
+
+struct Golden {
+    shape: [usize; 2],
+    ids: Vec<i32>,
+    logits: Vec<f32>,
+}
+
+fn golden(model: &str) -> Golden {
+    let bytes = std::fs::read(folder(model).join("golden.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let ids = file.tensor("input_ids").unwrap();
+    let &[batch, tokens] = ids.shape() else { panic!("ids have two dimensions") };
+    let ids = ids.data().as_chunks::<8>().0.iter().map(|&x| i64::from_le_bytes(x) as i32).collect();
+    let logits = file.tensor("logits").unwrap();
+    let logits = logits.data().as_chunks::<4>().0.iter().map(|&x| f32::from_le_bytes(x)).collect();
+    Golden { shape: [batch, tokens], ids, logits }
+}
+
+#[track_caller]
+fn assert_near(found: &[f32], expected: &[f32], tolerance: Tolerance, what: &str) {
+    if let Some((at, found, expected)) = tolerance.first_breach(found, expected) {
+        panic!("{what}: element {at} is {found}, expected {expected}");
+    }
+}
+
+/// Length of the difference as a part of the length of what is expected.
+fn distance(found: &[f32], expected: &[f32]) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let square = |x: f32| f64::from(x).powi(2);
+    let difference: f64 = found.iter().zip(expected).map(|(x, y)| square(x - y)).sum();
+    (difference / expected.iter().map(|&x| square(x)).sum::<f64>()).sqrt()
+}
+
+#[track_caller]
+fn assert_close(found: &[f32], expected: &[f32], most: f64, what: &str) {
+    let distance = distance(found, expected);
+    println!("{what}: {distance:.1e}");
+    assert!(distance <= most, "{what}: {distance:e} off");
+}
+
+/// A model's program in engine form, and its weights.
+fn formed(model: &str, options: engine::Options) -> (Program, Arguments, Golden) {
+    let golden = golden(model);
+    let checkpoint = Checkpoint::open(&folder(model), None).unwrap();
+    let [batch, tokens] = golden.shape;
+    let pass = Pass { batch, tokens, cache: None, logits: Logits::All };
+    let program = forward(&*checkpoint.model, &checkpoint.weights, pass).unwrap();
+    let formed = form(&program, options).unwrap();
+    let weights = (formed.program.weights().iter())
+        .map(|weight| {
+            let ty = formed.program.type_of(weight.value).clone();
+            Tensor::f32(ty.shape.clone(), &checkpoint.weights.read(&weight.name, &ty).unwrap())
+        })
+        .collect();
+    let inputs = vec![Tensor::i32(golden.shape, golden.ids.clone())];
+    (formed.program, Arguments { inputs, weights, states: Vec::new() }, golden)
+}
+
+#[test]
+fn the_engine_form_itself_changes_nothing() {
+    for model in MODELS {
+        for ranged_norms in [false, true] {
+            let options = engine::Options { dtype: DType::F32, ranged_norms };
+            let (program, arguments, golden) = formed(model, options);
+            let program = verify(program).unwrap();
+            let results = interpret(&program, &arguments, Precision::Declared).unwrap();
+            assert_near(&results.outputs[0].to_f32(), &golden.logits, tolerance::LOGITS, model);
+        }
+    }
+}
+
+/// The pieces of an engine form, whose composites are expanded but for those that have a form of their own.
+fn pieces(program: Program, cut: Cut, weights_as_inputs: bool) -> Partition {
+    let keep = |op: &Op, _: &[TensorType]| {
+        matches!(op, Op::Conv1x1(_) | Op::ReduceMean(_) | Op::Embedding(_)) && !weights_as_inputs
+    };
+    let program = verify(expand_composites(&program, &keep).unwrap()).unwrap();
+    partition(&program, Options { cut, weights_as_inputs }).unwrap()
+}
+
+#[test]
+fn pieces_compute_what_the_whole_computes() {
+    for model in MODELS {
+        for cut in [Cut::Parts, Cut::Layers(1), Cut::Layers(2), Cut::Whole] {
+            let (program, arguments, golden) = formed(model, engine::Options::default());
+            let partition = pieces(program, cut, false);
+            let logits = interpret_pieces(&partition, &arguments, None).unwrap();
+            let found = logits[0].to_f32();
+            assert_close(&found, &golden.logits, tolerance::F16_MODEL, &format!("{model} {cut:?}"));
+        }
+    }
+}
+
+/// Runs the engine's pieces as the MIL text that is written for them; the host's as they are.
+fn run_text(
+    target: Target,
+) -> impl Fn(&Piece, &Verified<Program>, Arguments) -> Result<Vec<Tensor>, InterpretError> {
+    move |piece, program, arguments| {
+        if piece.side == Side::Host {
+            return interpret(program, &arguments, Precision::Declared)
+                .map(|results| results.outputs);
+        }
+        let lowered = lower(program, target).unwrap_or_else(|error| {
+            panic!("{}: {}\n{}", piece.label, error.message, &**program)
+        });
+        let document = mil::parse(&lowered.text)
+            .unwrap_or_else(|error| panic!("{}: {error}\n{}", piece.label, lowered.text));
+        assert_eq!(mil::print(&document), lowered.text, "{}: canonical", piece.label);
+        let wrong = mil::check(&document);
+        assert!(wrong.is_empty(), "{}: {wrong:?}\n{}", piece.label, lowered.text);
+        let breaches: Vec<String> = (lint::lint(&document, target).iter())
+            .filter(|finding| finding.diagnostic.severity == Severity::Error)
+            .map(|finding| format!("{} {}", finding.diagnostic.code, finding.diagnostic.message))
+            .collect();
+        assert!(breaches.is_empty(), "{}: {breaches:?}\n{}", piece.label, lowered.text);
+        let files: BTreeMap<String, Vec<u8>> = (lowered.constants.iter())
+            .map(|constant| {
+                let tensor = match &constant.content {
+                    Content::Literal(tensor) => tensor,
+                    Content::Weight(name) => {
+                        let at = program.weights().iter().position(|weight| weight.name == *name);
+                        &arguments.weights[at.unwrap()]
+                    }
+                };
+                let bytes: Vec<u8> = (tensor.reals().iter())
+                    .flat_map(|&x| half::f16::from_f64(x).to_le_bytes())
+                    .collect();
+                let mut file = mil::blob::BlobWriter::default();
+                let elements = tensor.reals().len();
+                assert_eq!(file.push(mil::blob::BlobType::F16, elements, &bytes), 64);
+                (constant.path.clone(), file.finish())
+            })
+            .collect();
+        let raised = raise(&document.functions[0], &files)
+            .unwrap_or_else(|error| panic!("{}: {}\n{}", piece.label, error.message, lowered.text));
+        let text = verify(raised.program).unwrap();
+        let named: BTreeMap<&str, &Tensor> = (program.inputs().iter())
+            .map(|input| input.name.as_str())
+            .zip(&arguments.inputs)
+            .collect();
+        let inputs = (lowered.inputs.iter())
+            .map(|port| {
+                let tensor = named[port.parameter.as_str()];
+                Tensor::real(port.ty.clone(), tensor.reals().to_vec())
+            })
+            .collect();
+        let weights = (raised.weights.iter().zip(text.weights()))
+            .map(|(source, weight)| source.read(text.type_of(weight.value), &files).unwrap())
+            .collect();
+        let arguments = Arguments { inputs, weights, states: Vec::new() };
+        let results = interpret(&text, &arguments, Precision::Declared)?;
+        let made: BTreeMap<&str, Tensor> =
+            lowered.outputs.iter().map(|port| port.parameter.as_str()).zip(results.outputs).collect();
+        let outputs = program.outputs().iter();
+        Ok(outputs
+            .map(|output| {
+                let ty = program.type_of(output.value).clone();
+                Tensor::real(ty, made[output.name.as_str()].reals().to_vec())
+            })
+            .collect())
+    }
+}
+
+#[test]
+fn the_emitted_text_computes_the_logits_of_pytorch() {
+    for model in MODELS {
+        for route in Route::ALL {
+            let target = Target { route, ..Target::default() };
+            let (program, arguments, golden) = formed(model, engine::Options::default());
+            let partition = pieces(program, Cut::Parts, false);
+            let logits =
+                interpret_pieces(&partition, &arguments, Some(&run_text(target))).unwrap();
+            let what = format!("{model} {route}");
+            assert_close(&logits[0].to_f32(), &golden.logits, tolerance::F16_MODEL, &what);
+        }
+    }
+}
