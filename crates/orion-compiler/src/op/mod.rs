@@ -257,6 +257,7 @@ mod broadcast_to;
 mod cast;
 mod concat;
 mod constant;
+mod conv1x1;
 mod cos;
 mod cross_entropy;
 mod div;
@@ -348,6 +349,7 @@ ops! {
     }
     composite {
         attention::Attention,
+        conv1x1::Conv1x1,
         cross_entropy::CrossEntropy,
         embedding::Embedding,
         gelu::Gelu,
