@@ -1,55 +1,21 @@
 //! Loss and gradients of small models against PyTorch's (`tools/golden/tiny_models.py`), on every backend.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::{Path, PathBuf};
+mod support;
+
 use std::sync::Arc;
 
 use orion_compiler::DType;
 use orion_compiler::grad::Saving;
 use orion_kernels::Isa;
-use orion_llm::Checkpoint;
-use orion_llm::block::Weights;
 use orion_llm::data::{Batch, IGNORED};
-use orion_llm::train::{
-    OptimizerOptions, Parameter, ProgramOptions, Schedule, Trainer, TrainingProgram,
-};
+use orion_llm::train::{OptimizerOptions, ProgramOptions, Schedule, Trainer};
 use orion_runtime::cpu::{Cpu, MatmulPrecision};
 use orion_runtime::reference::Reference;
 use orion_runtime::{Backend, TensorView, TensorViewMut};
 use safetensors::SafeTensors;
 
-const MODELS: [&str; 5] =
-    ["gpt2", "llama-tied", "llama-rope-llama3", "llama-head-dim-bias", "llama-rope-linear"];
-
-fn folder(model: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(model)
-}
-
-/// A tiny model's training program, its initial parameters and the batch that PyTorch was given.
-struct Case {
-    checkpoint: Checkpoint,
-    training: TrainingProgram,
-    parameters: Vec<Parameter>,
-    tokens: Vec<i32>,
-    labels: Vec<i32>,
-}
-
-fn case(model: &str, golden: &SafeTensors<'_>, saving: Saving) -> Case {
-    let ids = golden.tensor("input_ids").unwrap();
-    let &[batch, length] = ids.shape() else { panic!("ids have two dimensions") };
-    let tokens: Vec<i32> =
-        ids.data().as_chunks::<8>().0.iter().map(|&x| i64::from_le_bytes(x) as i32).collect();
-    let next = |row: &[i32]| row[1..].iter().copied().chain([IGNORED]).collect::<Vec<_>>();
-    let labels = tokens.chunks(length).flat_map(next).collect();
-    let checkpoint = Checkpoint::open(&folder(model), Some(DType::F32)).unwrap();
-    let types = |name: &str| checkpoint.weights.type_of(name).cloned();
-    let weights = Weights::Stored(&types);
-    let options = ProgramOptions { saving, ..ProgramOptions::default() };
-    let training =
-        TrainingProgram::new(&*checkpoint.model, weights, batch, length, &options).unwrap();
-    let parameters = training.parameters_of(&checkpoint.weights).unwrap();
-    Case { checkpoint, training, parameters, tokens, labels }
-}
+use support::{Case, MODELS, case, expected_gradient, golden_bytes};
 
 /// The loss, and each parameter's gradient under the model's own name.
 fn loss_and_gradients(case: &Case, backend: &dyn Backend) -> (f32, Vec<(String, Vec<f32>)>) {
@@ -93,10 +59,14 @@ const IN_F16: Tolerance = Tolerance {
     saving: Saving { gradients: Some(DType::BF16), ..RECOMPUTING },
 };
 
+fn keeping(saving: Saving) -> ProgramOptions {
+    ProgramOptions { saving, ..ProgramOptions::default() }
+}
+
 fn check(model: &str, backend: &dyn Backend, tolerance: Tolerance) {
-    let bytes = std::fs::read(folder(model).join("golden.safetensors")).unwrap();
+    let bytes = golden_bytes(model);
     let golden = SafeTensors::deserialize(&bytes).unwrap();
-    let case = case(model, &golden, tolerance.saving);
+    let case = case(model, &golden, &keeping(tolerance.saving));
     let (loss, gradients) = loss_and_gradients(&case, backend);
     let expected = golden.tensor("loss").unwrap();
     let expected = f32::from_le_bytes(expected.data().try_into().unwrap());
@@ -109,23 +79,7 @@ fn check(model: &str, backend: &dyn Backend, tolerance: Tolerance) {
 
     let checkpoint = &case.checkpoint;
     for (name, found) in gradients {
-        let stored = checkpoint.weights.stored_name(&name);
-        let tensor = golden.tensor(&format!("grad.{stored}")).unwrap();
-        let halves = tensor.data().as_chunks::<2>().0.iter();
-        let mut expected: Vec<f64> =
-            halves.map(|&bytes| half::f16::from_le_bytes(bytes).to_f64()).collect();
-        if tensor.shape() != checkpoint.weights.type_of(&name).unwrap().shape {
-            // GPT-2's projections are stored `[in, out]`.
-            let (rows, columns) = (tensor.shape()[1], tensor.shape()[0]);
-            expected =
-                (0..rows * columns).map(|i| expected[i % columns * rows + i / columns]).collect();
-        } else if model == "gpt2"
-            && name.ends_with("c_proj.weight")
-            && tensor.shape()[0] == tensor.shape()[1]
-        {
-            let side = tensor.shape()[0];
-            expected = (0..side * side).map(|i| expected[i % side * side + i / side]).collect();
-        }
+        let expected = expected_gradient(model, &golden, checkpoint, &name);
         let length = expected.iter().map(|x| x * x).sum::<f64>().sqrt();
         let pairs = expected.iter().zip(&found);
         let distance = pairs.map(|(x, &y)| (x - f64::from(y)).powi(2)).sum::<f64>().sqrt();
@@ -167,12 +121,12 @@ fn products_in_sixteen_bits_give_nearly_the_gradients_of_pytorch() {
 #[test]
 fn ten_losses_are_those_of_pytorch() {
     for model in MODELS {
-        let bytes = std::fs::read(folder(model).join("golden.safetensors")).unwrap();
+        let bytes = golden_bytes(model);
         let golden = SafeTensors::deserialize(&bytes).unwrap();
         let losses = golden.tensor("losses").unwrap();
         let losses = losses.data().as_chunks::<4>().0.iter().map(|&x| f32::from_le_bytes(x));
         let Case { checkpoint, training, parameters, tokens, labels } =
-            case(model, &golden, RECOMPUTING);
+            case(model, &golden, &keeping(RECOMPUTING));
         let options =
             OptimizerOptions { clip: 0.0, ..OptimizerOptions::new(Schedule::constant(1e-3)) };
         let weights = Arc::clone(&checkpoint.weights);

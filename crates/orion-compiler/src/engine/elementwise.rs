@@ -15,7 +15,7 @@ impl Former<'_> {
             Op::Swiglu(_) => {
                 let &[gate, up] = node.inputs.as_slice() else { return None };
                 let (gate, up) = (self.channels(gate), self.channels(up));
-                Some(Form::Channels(self.b.mul(self.b.silu(gate), up)))
+                Some(Form::Channels(self.b.mul(self.b.mul(gate, self.b.sigmoid(gate)), up)))
             }
             Op::Gelu(gelu) => {
                 let x = self.channels(*node.inputs.first()?);
@@ -25,7 +25,7 @@ impl Former<'_> {
                     self.b.gelu(x, false)
                 }))
             }
-            Op::Silu(_) | Op::Sigmoid(_) | Op::Tanh(_) | Op::Neg(_) | Op::Exp(_) => {
+            Op::Sigmoid(_) | Op::Tanh(_) | Op::Neg(_) | Op::Exp(_) => {
                 let Form::Channels(x) = self.values.get(node.inputs.first()?)? else {
                     return None;
                 };

@@ -371,6 +371,7 @@ ops! {
         LayerNormGradient(LayerNorm) = "layer_norm_gradient",
         LinearGradient(Linear) = "linear_gradient",
         LinearCrossEntropyGradient(LinearCrossEntropy) = "linear_cross_entropy_gradient",
+        ReduceMeanGradient(ReduceMean) = "reduce_mean_gradient",
         RmsNormGradient(RmsNorm) = "rms_norm_gradient",
         RopeGradient(Rope) = "rope_gradient",
         SwigluGradient(Swiglu) = "swiglu_gradient",

@@ -1,6 +1,6 @@
 //! `reduce_mean`: the mean along axes.
 
-use super::{Composite, Gradient, Sample};
+use super::{Composite, Gradient, GradientOf, Op, Sample};
 use crate::{Builder, Value, attributes};
 
 attributes! {
@@ -15,7 +15,8 @@ attributes! {
 
 impl Composite for ReduceMean {
     const NAME: &'static str = "reduce_mean";
-    const GRADIENT: Option<Gradient<Self>> = None;
+    const GRADIENT: Option<Gradient<Self>> =
+        Some(|op, of| Op::ReduceMeanGradient(GradientOf { op, of }));
 
     fn expand(&self, b: &Builder, inputs: &[Value]) -> Value {
         let &[x] = inputs else { return b.wrong_operands(Self::NAME, "x", inputs) };

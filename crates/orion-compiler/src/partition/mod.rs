@@ -118,11 +118,14 @@ impl Partition {
 /// # Errors
 /// When pieces would have to wait for each other.
 pub fn partition(program: &Verified<Program>, options: Options) -> Result<Partition, BuildError> {
-    let sides = side::sides(program);
-    let stages = label::stages(program, &sides, options.cut).map_err(|message| BuildError {
+    // Removing what nobody reads keeps a program valid.
+    let mut program = Program::clone(program);
+    program.drop_dead_nodes();
+    let sides = side::sides(&program);
+    let stages = label::stages(&program, &sides, options.cut).map_err(|message| BuildError {
         scope: program.name.clone(),
         op: "partition".to_owned(),
         error: TypeError(message),
     })?;
-    extract::pieces(program, &sides, &stages, options)
+    extract::pieces(&program, &sides, &stages, options)
 }
