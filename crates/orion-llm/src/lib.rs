@@ -15,6 +15,7 @@
 pub mod block;
 pub mod checkpoint;
 pub mod data;
+pub mod engine;
 pub mod evaluate;
 pub mod export;
 pub mod generate;

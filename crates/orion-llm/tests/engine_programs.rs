@@ -6,17 +6,14 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use orion_compiler::engine::{self, form};
+use orion_compiler::engine::{self, WeightForm, form, pieces};
 use orion_compiler::interpret::{Arguments, InterpretError};
 use orion_compiler::mil::lower::{Content, lower};
 use orion_compiler::mil::{self, raise};
-use orion_compiler::partition::{
-    Cut, Options, Partition, Piece, Side, interpret_pieces, partition,
-};
-use orion_compiler::pass::expand::expand_composites;
+use orion_compiler::partition::{Cut, Piece, Side, interpret_pieces};
 use orion_compiler::target::{Route, Target};
 use orion_compiler::{
-    DType, Op, Precision, Program, Severity, Tensor, TensorType, Verified, interpret, lint, verify,
+    DType, Precision, Program, Severity, Tensor, Verified, interpret, lint, verify,
 };
 use orion_llm::Checkpoint;
 use orion_llm::block::{Logits, Pass};
@@ -63,55 +60,46 @@ fn distance(found: &[f32], expected: &[f32]) -> f64 {
 fn assert_close(found: &[f32], expected: &[f32], most: f64, what: &str) {
     let distance = distance(found, expected);
     println!("{what}: {distance:.1e}");
-    if std::env::var_os("SHOW").is_none() { assert!(distance <= most, "{what}: {distance:e} off"); }
+    assert!(distance <= most, "{what}: {distance:e} off");
 }
 
-/// A model's program in engine form, and its weights.
-fn formed(model: &str, options: engine::Options) -> (Program, Arguments, Golden) {
+/// A model's program, its inputs and weights.
+fn whole(model: &str) -> (Verified<Program>, Arguments, Golden) {
     let golden = golden(model);
     let checkpoint = Checkpoint::open(&folder(model), None).unwrap();
     let [batch, tokens] = golden.shape;
     let pass = Pass { batch, tokens, cache: None, logits: Logits::All };
     let program = forward(&*checkpoint.model, &checkpoint.weights, pass).unwrap();
-    let formed = form(&program, options).unwrap();
-    let weights = (formed.program.weights().iter())
+    let weights = (program.weights().iter())
         .map(|weight| {
-            let ty = formed.program.type_of(weight.value).clone();
+            let ty = program.type_of(weight.value).clone();
             Tensor::f32(ty.shape.clone(), &checkpoint.weights.read(&weight.name, &ty).unwrap())
         })
         .collect();
     let inputs = vec![Tensor::i32(golden.shape, golden.ids.clone())];
-    (formed.program, Arguments { inputs, weights, states: Vec::new() }, golden)
+    (program, Arguments { inputs, weights, states: Vec::new() }, golden)
 }
 
 #[test]
 fn the_engine_form_itself_changes_nothing() {
     for model in MODELS {
         for ranged_norms in [false, true] {
-            let options = engine::Options { dtype: DType::F32, ranged_norms };
-            let (program, arguments, golden) = formed(model, options);
-            let program = verify(program).unwrap();
+            let options =
+                engine::Options { dtype: DType::F32, ranged_norms, ..engine::Options::default() };
+            let (program, arguments, golden) = whole(model);
+            let program = verify(form(&program, options).unwrap().program).unwrap();
             let results = interpret(&program, &arguments, Precision::Declared).unwrap();
             assert_near(&results.outputs[0].to_f32(), &golden.logits, tolerance::LOGITS, model);
         }
     }
 }
 
-/// The pieces of an engine form, whose composites are expanded but for those that have a form of their own.
-fn pieces(program: Program, cut: Cut, weights_as_inputs: bool) -> Partition {
-    let keep = |op: &Op, _: &[TensorType]| {
-        matches!(op, Op::Conv1x1(_) | Op::ReduceMean(_) | Op::Embedding(_)) && !weights_as_inputs
-    };
-    let program = verify(expand_composites(&program, &keep).unwrap()).unwrap();
-    partition(&program, Options { cut, weights_as_inputs }).unwrap()
-}
-
 #[test]
 fn pieces_compute_what_the_whole_computes() {
     for model in MODELS {
         for cut in [Cut::Parts, Cut::Layers(1), Cut::Layers(2), Cut::Whole] {
-            let (program, arguments, golden) = formed(model, engine::Options::default());
-            let partition = pieces(program, cut, false);
+            let (program, arguments, golden) = whole(model);
+            let partition = pieces(&program, engine::Options::default(), cut).unwrap().partition;
             let logits = interpret_pieces(&partition, &arguments, None).unwrap();
             let found = logits[0].to_f32();
             assert_close(&found, &golden.logits, tolerance::F16_MODEL, &format!("{model} {cut:?}"));
@@ -194,8 +182,9 @@ fn the_emitted_text_computes_the_logits_of_pytorch() {
     for model in MODELS {
         for route in Route::ALL {
             let target = Target { route, ..Target::default() };
-            let (program, arguments, golden) = formed(model, engine::Options::default());
-            let partition = pieces(program, Cut::Parts, false);
+            let (program, arguments, golden) = whole(model);
+            let options = engine::Options::default();
+            let partition = pieces(&program, options, Cut::Parts).unwrap().partition;
             let logits =
                 interpret_pieces(&partition, &arguments, Some(&run_text(target))).unwrap();
             let what = format!("{model} {route}");
@@ -207,8 +196,8 @@ fn the_emitted_text_computes_the_logits_of_pytorch() {
 /// Gradients are multiplied by it, so that `f16` holds small ones.
 const LOSS_SCALE: f64 = 4096.0;
 
-/// The training program of a model in engine form, its inputs and parameters.
-fn training(model: &str, dtype: DType) -> (Program, Arguments, support::Case) {
+/// The training program of a model, its inputs and parameters.
+fn training(model: &str) -> (Verified<Program>, Arguments, support::Case) {
     let bytes = golden_bytes(model);
     let golden = SafeTensors::deserialize(&bytes).unwrap();
     let options = ProgramOptions { loss_scale: true, ..ProgramOptions::default() };
@@ -217,7 +206,6 @@ fn training(model: &str, dtype: DType) -> (Program, Arguments, support::Case) {
         case.training.parameters.iter().map(|(name, _)| name.as_str()).collect();
     let program = case.training.program.clone().into_inner();
     let program = verify(program.with_inputs_as_weights(|name| names.contains(&name))).unwrap();
-    let formed = form(&program, engine::Options { dtype, ..engine::Options::default() }).unwrap();
     let inputs = (program.inputs().iter())
         .map(|input| {
             let ty = program.type_of(input.value).clone();
@@ -231,7 +219,7 @@ fn training(model: &str, dtype: DType) -> (Program, Arguments, support::Case) {
     let weights = (case.parameters.iter())
         .map(|parameter| Tensor::f32(parameter.ty.shape.clone(), &parameter.values))
         .collect();
-    (formed.program, Arguments { inputs, weights, states: Vec::new() }, case)
+    (program, Arguments { inputs, weights, states: Vec::new() }, case)
 }
 
 /// Holds gradients, in the order of the program's outputs, to PyTorch's.
@@ -260,8 +248,9 @@ fn check_gradients(
 #[test]
 fn the_engine_form_of_a_backward_pass_gives_the_gradients_of_pytorch() {
     for model in MODELS {
-        let (program, arguments, case) = training(model, DType::F32);
-        let program = verify(program).unwrap();
+        let (program, arguments, case) = training(model);
+        let options = engine::Options { dtype: DType::F32, ..engine::Options::default() };
+        let program = verify(form(&program, options).unwrap().program).unwrap();
         let results = interpret(&program, &arguments, Precision::Declared).unwrap();
         // PyTorch's are kept in f16.
         check_gradients(model, &program, &results.outputs, &case, 1e-3);
@@ -272,11 +261,10 @@ fn the_engine_form_of_a_backward_pass_gives_the_gradients_of_pytorch() {
 fn the_emitted_text_of_a_backward_pass_gives_the_gradients_of_pytorch() {
     for model in MODELS {
         for cut in [Cut::Parts, Cut::Layers(1)] {
-            let (program, arguments, case) = training(model, DType::F16);
-            let partition = pieces(program, cut, true);
-            for piece in &partition.pieces {
-                println!("{} {:?}: {} -> {}", piece.label, piece.side, piece.inputs.len(), piece.outputs.len());
-            }
+            let (program, arguments, case) = training(model);
+            let options =
+                engine::Options { weights: WeightForm::Inputs, ..engine::Options::default() };
+            let partition = pieces(&program, options, cut).unwrap().partition;
             let run = run_text(Target::default());
             let found = interpret_pieces(&partition, &arguments, Some(&run)).unwrap();
             check_gradients(model, &partition.program, &found, &case, tolerance::F16_GRADIENTS);

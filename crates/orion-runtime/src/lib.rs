@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod cpu;
+pub mod expression;
 pub mod reference;
 pub mod tolerance;
 pub mod weights;

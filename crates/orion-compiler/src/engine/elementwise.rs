@@ -25,6 +25,12 @@ impl Former<'_> {
                     self.b.gelu(x, false)
                 }))
             }
+            Op::Softmax(softmax) if matches!(softmax.axis, -1 | 2) => {
+                let &Form::Channels(x) = self.values.get(node.inputs.first()?)? else {
+                    return None;
+                };
+                Some(Form::Channels(self.b.softmax(x, 1)))
+            }
             Op::Sigmoid(_) | Op::Tanh(_) | Op::Neg(_) | Op::Exp(_) => {
                 let Form::Channels(x) = self.values.get(node.inputs.first()?)? else {
                     return None;
@@ -42,19 +48,20 @@ impl Former<'_> {
         if !on_engine(self, x) && !on_engine(self, y) {
             return None;
         }
-        let [x, y] = [self.operand(x)?, self.operand(y)?];
+        let like = if on_engine(self, x) { self.channels(x) } else { self.channels(y) };
+        let [x, y] = [self.operand(x, like)?, self.operand(y, like)?];
         Some(Form::Channels(self.b.apply1(op.clone(), &[x, y])))
     }
 
     /// An operand that broadcasts to `[batch, channels, 1, tokens]`.
-    fn operand(&mut self, id: ValueId) -> Option<Value> {
+    fn operand(&mut self, id: ValueId, like: Value) -> Option<Value> {
         let ty = self.ty(id);
         match ty.rank() {
             0 => {
                 let plain = self.plain(id);
                 Some(self.b.cast(plain, self.options.dtype))
             }
-            1 => Some(self.per_channel(id)),
+            1 => Some(self.per_channel(id, like)),
             3 => Some(self.channels(id)),
             _ => None,
         }

@@ -15,12 +15,15 @@ mod attention;
 mod elementwise;
 mod gradient;
 mod norm;
+mod pipeline;
 mod projection;
 mod rope;
 
 use std::collections::BTreeMap;
 
-use crate::ir::program::{Node, Program, ValueId};
+pub use pipeline::{Pieces, PipelineError, pieces};
+
+use crate::ir::program::{Definition, Node, Program, ValueId};
 use crate::ir::types::TypeError;
 use crate::{BuildError, Builder, DType, Op, TensorType, Value};
 
@@ -29,13 +32,43 @@ use crate::{BuildError, Builder, DType, Op, TensorType, Value};
 pub struct Options {
     /// Element type of the engine's numbers; `F32` shows that the form itself changes nothing.
     pub dtype: DType,
+    /// What weights are.
+    pub weights: WeightForm,
     /// Whether norms divide by the largest element before squaring: `f16` squares overflow from 256 on (facts ANE034).
     pub ranged_norms: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { dtype: DType::F16, ranged_norms: false }
+        Self { dtype: DType::F16, weights: WeightForm::Constants, ranged_norms: false }
+    }
+}
+
+/// What weights are to the engine's programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightForm {
+    /// Constants: dense layers are convolutions, and weights stream from memory in the engine's own form.
+    #[default]
+    Constants,
+    /// Inputs, which can change between runs: dense layers are products.
+    Inputs,
+    /// Those of adapters are inputs, the model's own are constants.
+    AdaptersAsInputs,
+}
+
+/// What the last part of an adapter's weights begins with.
+pub const ADAPTER: &str = "lora_";
+
+impl WeightForm {
+    /// Whether the weight of this name is an input.
+    pub fn is_input(self, name: &str) -> bool {
+        match self {
+            Self::Constants => false,
+            Self::Inputs => true,
+            Self::AdaptersAsInputs => {
+                name.rsplit('.').next().is_some_and(|last| last.starts_with(ADAPTER))
+            }
+        }
     }
 }
 
@@ -248,11 +281,27 @@ impl Former<'_> {
         }
     }
 
-    /// A weight or constant of one number a channel as `[1, channels, 1, 1]`.
-    fn per_channel(&mut self, id: ValueId) -> Value {
+    /// A weight or constant of one number a channel as `[1, channels, 1, 1]`; one that is an input lies as a whole
+    /// `[1, channels, 1, tokens]` of `like`, whose rows are long enough.
+    fn per_channel(&mut self, id: ValueId, like: Value) -> Value {
         let plain = self.plain(id);
         let channels = self.b.type_of(plain).elements();
-        self.b.reshape(self.b.cast(plain, self.options.dtype), &[1, channels, 1, 1])
+        let column = self.b.reshape(self.b.cast(plain, self.options.dtype), &[1, channels, 1, 1]);
+        if self.is_input_weight(id) {
+            let tokens = self.b.type_of(like).dim(-1);
+            return self.b.broadcast_to(column, &[1, channels, 1, tokens]);
+        }
+        column
+    }
+
+    /// Whether a value is a weight that the engine's programs take as an input.
+    fn is_input_weight(&self, id: ValueId) -> bool {
+        match self.program.definition(id) {
+            Definition::Weight(index) => {
+                self.options.weights.is_input(&self.program.weights()[index].name)
+            }
+            _ => false,
+        }
     }
 
     fn number(&self, value: f64) -> Value {

@@ -9,7 +9,8 @@ impl Former<'_> {
         let &[x, weight] = node.inputs.as_slice() else {
             return Form::Plain(self.b.wrong_operands("rms_norm", "x, weight", &[]));
         };
-        let (x, weight) = (self.channels(x), self.per_channel(weight));
+        let x = self.channels(x);
+        let weight = self.per_channel(weight, x);
         let y = self.normalised(x, eps);
         Form::Channels(self.b.mul(y, weight))
     }
@@ -18,7 +19,8 @@ impl Former<'_> {
         let &[x, weight, bias] = node.inputs.as_slice() else {
             return Form::Plain(self.b.wrong_operands("layer_norm", "x, weight, bias", &[]));
         };
-        let (x, weight, bias) = (self.channels(x), self.per_channel(weight), self.per_channel(bias));
+        let x = self.channels(x);
+        let (weight, bias) = (self.per_channel(weight, x), self.per_channel(bias, x));
         let centred = self.b.sub(x, self.b.reduce_mean(x, &[1], true));
         let y = self.normalised(centred, eps);
         Form::Channels(self.b.add(self.b.mul(y, weight), bias))

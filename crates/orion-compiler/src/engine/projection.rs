@@ -16,16 +16,33 @@ impl Former<'_> {
             return Form::Plain(self.b.apply1(Linear {}, &operands));
         }
         let x = self.channels(x);
+        let is_input = self.is_input_weight(weight);
         let weight = self.plain(weight);
-        let weight = self.b.cast(weight, self.options.dtype);
-        let y = self.b.conv1x1(x, weight, None);
+        let y = self.product(x, self.b.cast(weight, self.options.dtype), is_input);
         Form::Channels(match bias.first() {
             Some(&bias) => {
-                let bias = self.per_channel(bias);
+                let bias = self.per_channel(bias, y);
                 self.b.add(y, bias)
             }
             None => y,
         })
+    }
+
+    /// `W · x` over the channels: a convolution, or with a weight that is an input a product.
+    fn product(&self, x: Value, weight: Value, is_input: bool) -> Value {
+        let b = self.b;
+        let (x_shape, w_shape) = (b.type_of(x).shape, b.type_of(weight).shape);
+        let (&[batch, channels, _, tokens], &[outputs, inputs]) =
+            (x_shape.as_slice(), w_shape.as_slice())
+        else {
+            return b.conv1x1(x, weight, None);
+        };
+        if !is_input || channels != inputs {
+            return b.conv1x1(x, weight, None);
+        }
+        let matrix = b.reshape(weight, &[1, 1, outputs, inputs]);
+        let y = b.matmul(matrix, b.reshape(x, &[batch, 1, channels, tokens]), false, false);
+        b.reshape(y, &[batch, outputs, 1, tokens])
     }
 
     /// Parts of the channels. Those of a dense layer are layers of their own, with a part of its weight each: a constant can
@@ -73,14 +90,17 @@ impl Former<'_> {
     pub(super) fn rows_of_linear(&mut self, linear: &Node, first: usize, end: usize) -> Option<Value> {
         let &[x, weight, ref bias @ ..] = linear.inputs.as_slice() else { return None };
         let x = self.channels(x);
+        let is_input = self.is_input_weight(weight);
         let weight = self.plain(weight);
         let weight = self.b.cast(weight, self.options.dtype);
         let columns = self.b.type_of(weight).dim(-1);
         let weight = self.b.slice(weight, &[first, 0], &[end, columns]);
-        let y = self.b.conv1x1(x, weight, None);
+        let y = self.product(x, weight, is_input);
         let Some(&bias) = bias.first() else { return Some(y) };
-        let bias = self.plain(bias);
-        let bias = self.b.slice(self.b.cast(bias, self.options.dtype), &[first], &[end]);
-        Some(self.b.add(y, self.b.reshape(bias, &[1, end - first, 1, 1])))
+        let bias = self.per_channel(bias, y);
+        let shape = self.b.type_of(bias).shape;
+        let (mut starts, mut ends) = (vec![0; shape.len()], shape);
+        (starts[1], ends[1]) = (first, end);
+        Some(self.b.add(y, self.b.slice(bias, &starts, &ends)))
     }
 }

@@ -175,11 +175,17 @@ impl Program {
         counts
     }
 
-    /// The same program with its weights as inputs, after the inputs it has: training gives them anew with every run.
-    pub fn with_weights_as_inputs(mut self) -> Self {
-        for weight in std::mem::take(&mut self.weights) {
-            self.values[weight.value.index()].definition = Definition::Input(self.inputs.len());
-            self.inputs.push(weight);
+    /// The same program with weights of these names as inputs, behind the inputs it has: they are given anew with every run.
+    pub fn with_weights_as_inputs(mut self, is_input: impl Fn(&str) -> bool) -> Self {
+        let (inputs, weights): (Vec<Parameter>, Vec<Parameter>) =
+            std::mem::take(&mut self.weights).into_iter().partition(|weight| is_input(&weight.name));
+        for (index, weight) in weights.iter().enumerate() {
+            self.values[weight.value.index()].definition = Definition::Weight(index);
+        }
+        self.weights = weights;
+        for input in inputs {
+            self.values[input.value.index()].definition = Definition::Input(self.inputs.len());
+            self.inputs.push(input);
         }
         self
     }

@@ -125,9 +125,12 @@ impl Cutter<'_> {
         }
         let (inputs, weights) = (copy.inputs, copy.weights);
         let program = b.finish()?;
-        let weights_are_inputs = side == Side::Engine && self.options.weights_as_inputs;
-        let program =
-            if weights_are_inputs { program.with_weights_as_inputs() } else { program };
+        let form = self.options.weights;
+        let program = program.with_weights_as_inputs(|name| {
+            let reads = weights.iter().find(|expression| expression.name == name);
+            let mut reads = reads.iter().flat_map(|found| found.program.weights());
+            side == Side::Engine && reads.any(|weight| form.is_input(&weight.name))
+        });
         Ok(Piece { side, label: label.shown(), program, inputs, outputs, weights })
     }
 

@@ -9,8 +9,11 @@ use crate::{Op, Program};
 /// How much one engine program does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// A part of a layer: up to a residual sum, forward; what the seed of this project did, backward: the attention's core in two
-    /// programs and its projections in a third.
+    /// As [`Parts`](Self::Parts), with norms backward, projections before attention, and the last norm in programs of their
+    /// own: the programs that this project's seed wrote by hand.
+    Blocks,
+    /// A part of a layer: up to a residual sum, forward; backward, the attention's core in two programs and its projections in
+    /// a third.
     Parts,
     /// As many whole layers; what comes before and behind them goes with the first and the last.
     Layers(usize),
@@ -133,15 +136,51 @@ impl Namer {
                 let first = layer - layer % count.max(1);
                 Label { layer: Some(first), part: direction("layers", is_backward) }
             }
-            (Cut::Parts, Some((layer, rest))) => self.part(program, node, layer, rest, is_backward),
+            (Cut::Parts | Cut::Blocks, Some((layer, rest))) => {
+                let label = self.part(program, node, layer, rest, is_backward);
+                if self.cut == Cut::Blocks { self.block(label, rest) } else { label }
+            }
             // What belongs to no layer stays with its neighbour, or is the head behind the last layer.
             (_, None) => match &self.current {
-                Some(current) if scope.is_empty() || scope == "backward" => current.clone(),
+                Some(current) if forward.is_empty() || scope == "backward" => current.clone(),
+                _ if self.cut == Cut::Blocks && is_norm(forward) => {
+                    Label { layer: None, part: direction("final norm", is_backward) }
+                }
+                _ if self.cut == Cut::Blocks => {
+                    Label { layer: None, part: direction("classifier", is_backward) }
+                }
                 _ => Label { layer: None, part: direction("head", is_backward) },
             },
         };
         self.current = Some(label.clone());
         label
+    }
+
+    /// A smaller piece than the part that a node belongs to.
+    fn block(&self, label: Label, rest: &str) -> Label {
+        let part = match label.part.as_str() {
+            "attention" if !self.is_core(rest) && !self.core_has_begun(label.layer) => {
+                "attention projection".to_owned()
+            }
+            "qkv backward" if is_norm(rest) => "attention norm backward".to_owned(),
+            "ffn backward" if is_norm(rest) => "ffn norm backward".to_owned(),
+            _ => return label,
+        };
+        Label { part, ..label }
+    }
+
+    /// Whether the piece before was the attention's core, or behind it.
+    fn core_has_begun(&self, layer: Option<usize>) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|label| label.layer == layer && label.part == "attention")
+    }
+
+    /// Whether what lies in a layer at this place is what its projections are for.
+    fn is_core(&self, rest: &str) -> bool {
+        rest.is_empty()
+            || self.parts.keys().any(|known| {
+                known.strip_prefix(rest).is_some_and(|behind| behind.starts_with('.'))
+            })
     }
 
     fn part(
@@ -183,10 +222,7 @@ impl Namer {
         let reads_softmax = node.inputs.iter().any(|&value| {
             program.producer(value).is_some_and(|id| matches!(program.node(id).op, Op::Softmax(_)))
         });
-        let is_core = rest.is_empty()
-            || self.parts.keys().any(|known| {
-                known.strip_prefix(rest).is_some_and(|behind| behind.starts_with('.'))
-            });
+        let is_core = self.is_core(rest);
         if is_core && reads_softmax && matches!(node.op, Op::Mul(_)) {
             self.in_softmax = true;
         }
@@ -207,6 +243,11 @@ fn is_residual(program: &Program, node: &Node) -> bool {
         && ty.rank() == 4
         && ty.dim(2) == 1
         && node.inputs.iter().all(|&value| program.type_of(value) == ty)
+}
+
+fn is_norm(place: &str) -> bool {
+    let last = place.rsplit('.').next().unwrap_or_default();
+    last.contains("norm") || last.starts_with("ln_")
 }
 
 fn direction(part: &str, is_backward: bool) -> String {

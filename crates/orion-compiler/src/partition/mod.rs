@@ -16,6 +16,7 @@ mod side;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use crate::engine::WeightForm;
 use crate::ir::types::TypeError;
 use crate::{BuildError, Program, TensorType, ValueId, Verified};
 
@@ -36,8 +37,8 @@ pub enum Side {
 pub struct Options {
     /// Where the engine's programs begin and end.
     pub cut: Cut,
-    /// Whether weights are inputs of the engine's programs, instead of constants: then they can change.
-    pub weights_as_inputs: bool,
+    /// What weights are to the engine's programs; as in the engine form.
+    pub weights: WeightForm,
 }
 
 /// A tensor that a piece reads or makes.

@@ -62,6 +62,7 @@ pub struct ModelBuilder<'a> {
     /// Tokens that the cache already holds, `i32[]`.
     position: Value,
     dropout: Option<&'a Dropout>,
+    adapter: Option<Adapter<'a>>,
     scope: String,
 }
 
@@ -79,6 +80,18 @@ impl Dropout {
     pub fn new(rate: f64, seed: Value) -> Self {
         Self { rate, seed, count: Cell::new(0) }
     }
+}
+
+/// Low-rank adapters beside dense layers (Hu et al., 2021): `y = W·x + scale · B·(A·x)`. Their weights are `<layer>.lora_a
+/// [rank, in]` and `<layer>.lora_b [out, rank]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Adapter<'a> {
+    /// Width between the two matrices.
+    pub rank: usize,
+    /// Factor of what the adapter adds, `alpha / rank`.
+    pub scale: f64,
+    /// Last parts of the names of the layers that have one: `q_proj`.
+    pub targets: &'a [&'a str],
 }
 
 /// How a layer attends to the tokens before it.
@@ -99,12 +112,17 @@ pub struct SelfAttention<'a> {
 impl<'a> ModelBuilder<'a> {
     /// A builder at the root of the weight tree.
     pub fn new(b: &'a Builder, weights: Weights<'a>, pass: Pass, position: Value) -> Self {
-        Self { b, weights, pass, position, dropout: None, scope: String::new() }
+        Self { b, weights, pass, position, dropout: None, adapter: None, scope: String::new() }
     }
 
     /// The same builder, for training with dropout.
     pub fn with_dropout(self, dropout: &'a Dropout) -> Self {
         Self { dropout: Some(dropout), ..self }
+    }
+
+    /// The same builder, with adapters.
+    pub fn with_adapter(self, adapter: Adapter<'a>) -> Self {
+        Self { adapter: Some(adapter), ..self }
     }
 
     /// The same builder further down the weight tree.
@@ -165,7 +183,23 @@ impl<'a> ModelBuilder<'a> {
         let inputs = self.b.type_of(x).dim(-1);
         let weight = self.weight(&format!("{name}.weight"), &[outputs, inputs]);
         let bias = bias.then(|| self.weight(&format!("{name}.bias"), &[outputs]));
-        self.within(name, || self.b.linear(x, weight, bias))
+        let y = self.within(name, || self.b.linear(x, weight, bias));
+        let part = name.rsplit('.').next().unwrap_or(name);
+        let Some(adapter) = self.adapter.filter(|adapter| adapter.targets.contains(&part)) else {
+            return y;
+        };
+        let matrix = |part: &str, shape: [usize; 2]| {
+            let path = format!("{}.{part}", self.path(name));
+            self.b.weight(path, TensorType::new(DType::F32, shape))
+        };
+        let down = matrix("lora_a", [adapter.rank, inputs]);
+        let up = matrix("lora_b", [outputs, adapter.rank]);
+        self.within(name, || {
+            let low = self.b.linear(x, down, None);
+            let added = self.b.linear(low, up, None);
+            let scale = self.b.scalar(self.b.type_of(added).dtype, adapter.scale);
+            self.b.add(y, self.b.mul(added, scale))
+        })
     }
 
     /// Root-mean-square normalisation with the weight `name`.

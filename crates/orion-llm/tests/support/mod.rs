@@ -11,30 +11,30 @@ use orion_llm::train::{Parameter, ProgramOptions, TrainingProgram};
 use safetensors::SafeTensors;
 
 /// Every small model.
-pub const MODELS: [&str; 5] =
+pub(crate) const MODELS: [&str; 5] =
     ["gpt2", "llama-tied", "llama-rope-llama3", "llama-head-dim-bias", "llama-rope-linear"];
 
 /// The folder of a model and its goldens.
-pub fn folder(model: &str) -> PathBuf {
+pub(crate) fn folder(model: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(model)
 }
 
 /// The file of what PyTorch computed.
-pub fn golden_bytes(model: &str) -> Vec<u8> {
+pub(crate) fn golden_bytes(model: &str) -> Vec<u8> {
     std::fs::read(folder(model).join("golden.safetensors")).unwrap()
 }
 
 /// A tiny model's training program, its initial parameters and the batch that PyTorch was given.
-pub struct Case {
-    pub checkpoint: Checkpoint,
-    pub training: TrainingProgram,
-    pub parameters: Vec<Parameter>,
-    pub tokens: Vec<i32>,
-    pub labels: Vec<i32>,
+pub(crate) struct Case {
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) training: TrainingProgram,
+    pub(crate) parameters: Vec<Parameter>,
+    pub(crate) tokens: Vec<i32>,
+    pub(crate) labels: Vec<i32>,
 }
 
 /// The case of a model, with a program made by `options`.
-pub fn case(model: &str, golden: &SafeTensors<'_>, options: &ProgramOptions) -> Case {
+pub(crate) fn case(model: &str, golden: &SafeTensors<'_>, options: &ProgramOptions) -> Case {
     let ids = golden.tensor("input_ids").unwrap();
     let &[batch, length] = ids.shape() else { panic!("ids have two dimensions") };
     let tokens: Vec<i32> =
@@ -51,7 +51,7 @@ pub fn case(model: &str, golden: &SafeTensors<'_>, options: &ProgramOptions) -> 
 }
 
 /// The gradient of a parameter that PyTorch computed, in our own layout.
-pub fn expected_gradient(
+pub(crate) fn expected_gradient(
     model: &str,
     golden: &SafeTensors<'_>,
     checkpoint: &Checkpoint,

@@ -2,6 +2,7 @@
 
 mod bench;
 mod chat;
+mod compile;
 mod completions;
 mod data;
 mod detokenize;
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     Bench(bench::Bench),
     /// Read, check, compare and measure MIL, the text that the Neural Engine's compiler takes.
     Mil(mil::Mil),
+    /// Write a model as programs for the Neural Engine.
+    Compile(Box<compile::Compile>),
     /// Explain a rule of the Neural Engine.
     Explain(explain::Explain),
     /// Write a completion script for a shell.
@@ -69,6 +72,7 @@ impl Command {
             Self::Plot(command) => command.run(),
             Self::Bench(command) => command.run(),
             Self::Mil(command) => command.run(),
+            Self::Compile(command) => command.run(),
             Self::Explain(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
