@@ -120,6 +120,11 @@ pub(crate) fn backward_scope(scope: &str) -> String {
     }
 }
 
+/// The scope of what is computed again for the way back.
+pub(crate) fn again_scope(scope: &str) -> String {
+    if scope.is_empty() { "again".to_owned() } else { format!("{scope}.again") }
+}
+
 /// The gradients that a node gives its needed operands.
 fn of_operands(
     b: &Builder,

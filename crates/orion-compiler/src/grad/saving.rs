@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{GRAD, backward_scope};
+use super::{GRAD, again_scope};
 use crate::ir::program::{Definition, NodeId, Program, ValueId};
 use crate::op::Cast;
 use crate::{DType, Op};
@@ -134,7 +134,7 @@ impl Rewrite<'_> {
             let inputs =
                 inputs.map(|&input| self.found_again(input, waits, last_read, order)).collect();
             let types = node.outputs.iter().map(|&v| self.program.type_of(v).clone()).collect();
-            let scope = backward_scope(&node.scope);
+            let scope = again_scope(&node.scope);
             let again = self.program.add_node(node.op, inputs, types, scope.into());
             order.push(again);
             let outputs = self.program.node(again).outputs.clone();

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::label::{Label, Stages, layer_of};
+use super::label::{Label, Stages, Way, layer_of, way_of};
 use super::side::Place;
 use super::{Expression, Options, Partition, Piece, Port, Side};
 use crate::ir::program::{Definition, Node, Parameter};
@@ -249,10 +249,8 @@ impl Copy<'_, '_> {
         let Some(id) = program.producer(value) else { return "value".to_owned() };
         let node = program.node(id);
         let scope = node.scope.split('/').next().unwrap_or_default();
-        let (scope, gradient) = match scope.strip_suffix(".backward") {
-            Some(forward) => (forward, "grad."),
-            None => (scope, ""),
-        };
+        let (scope, way) = way_of(scope);
+        let gradient = if way == Way::Backward { "grad." } else { "" };
         let place = layer_of(scope).map_or(scope, |(_, rest)| rest);
         match place {
             "" if gradient.is_empty() && layer_of(scope).is_some() => "hidden".to_owned(),

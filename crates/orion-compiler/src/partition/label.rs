@@ -49,6 +49,31 @@ impl Label {
     }
 }
 
+/// Which way through the model a node belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Forward,
+    Backward,
+    /// Forward, but computed again where the way back needs it.
+    Again,
+}
+
+/// The forward scope that a scope stands for, and the way.
+pub(super) fn way_of(scope: &str) -> (&str, Way) {
+    match scope {
+        "backward" => return ("", Way::Backward),
+        "again" => return ("", Way::Again),
+        _ => {}
+    }
+    // Gradients of composites go back through what they compute again.
+    let stripped = scope.strip_suffix(".backward").unwrap_or(scope);
+    match stripped.strip_suffix(".again") {
+        Some(forward) => (forward, Way::Again),
+        None if stripped.len() < scope.len() => (stripped, Way::Backward),
+        None => (scope, Way::Forward),
+    }
+}
+
 /// Number of the layer in a scope, and what follows it: `model.layers.3.mlp` is `(3, "mlp")`.
 pub(super) fn layer_of(scope: &str) -> Option<(usize, &str)> {
     let mut rest = scope;
@@ -125,10 +150,8 @@ struct Namer {
 impl Namer {
     fn label(&mut self, program: &Program, node: &Node) -> Label {
         let scope = node.scope.split('/').next().unwrap_or_default();
-        let (forward, is_backward) = match scope.strip_suffix(".backward") {
-            Some(forward) => (forward, true),
-            None => (scope, scope == "backward"),
-        };
+        let (forward, way) = way_of(scope);
+        let is_backward = way != Way::Forward;
         let layer = layer_of(forward);
         let label = match (self.cut, layer) {
             (Cut::Whole, _) => Label { layer: None, part: direction("model", is_backward) },
@@ -138,11 +161,11 @@ impl Namer {
             }
             (Cut::Parts | Cut::Blocks, Some((layer, rest))) => {
                 let label = self.part(program, node, layer, rest, is_backward);
-                if self.cut == Cut::Blocks { self.block(label, rest) } else { label }
+                if self.cut == Cut::Blocks { self.block(label, rest, way) } else { label }
             }
             // What belongs to no layer stays with its neighbour, or is the head behind the last layer.
             (_, None) => match &self.current {
-                Some(current) if forward.is_empty() || scope == "backward" => current.clone(),
+                Some(current) if forward.is_empty() => current.clone(),
                 _ if self.cut == Cut::Blocks && is_norm(forward) => {
                     Label { layer: None, part: direction("final norm", is_backward) }
                 }
@@ -157,13 +180,15 @@ impl Namer {
     }
 
     /// A smaller piece than the part that a node belongs to.
-    fn block(&self, label: Label, rest: &str) -> Label {
+    fn block(&self, label: Label, rest: &str, way: Way) -> Label {
+        // What is computed again belongs to what reads it.
+        let is_norm = is_norm(rest) && way == Way::Backward;
         let part = match label.part.as_str() {
             "attention" if !self.is_core(rest) && !self.core_has_begun(label.layer) => {
                 "attention projection".to_owned()
             }
-            "qkv backward" if is_norm(rest) => "attention norm backward".to_owned(),
-            "ffn backward" if is_norm(rest) => "ffn norm backward".to_owned(),
+            "qkv backward" if is_norm => "attention norm backward".to_owned(),
+            "ffn backward" if is_norm => "ffn norm backward".to_owned(),
             _ => return label,
         };
         Label { part, ..label }
