@@ -5,7 +5,8 @@
 //!   others. A mistake without a place is named on a line with nothing else.
 //! * `// test: run`: `// input x = [1, 2]`, `// weight …`, `// state …` are given; `// output y = [3]` and `// next s = [4]`
 //!   must come. These numbers are worked out by hand or by another program, so they are never blessed.
-//! * `// test: pass <name>`: the program before, `// ----`, the program after. `all` runs the whole pipeline.
+//! * `// test: pass <name>`: the program before, `// ----`, the program after. `all` runs the whole pipeline, `engine` the rules
+//!   for the engine. A line `// target: CHIP ROUTE` says what they are for.
 //!
 //! A `.mil` file is one of MIL text:
 //!
@@ -24,7 +25,9 @@ use std::path::{Path, PathBuf};
 use libtest_mimic::{Arguments, Failed, Trial};
 use orion_compiler::ir::verify::verify_parsed;
 use orion_compiler::pass::expand::expand_composites;
-use orion_compiler::pass::{Options, PIPELINE, RULES, Rule, run};
+use orion_compiler::pass::pad_outputs::pad_outputs;
+use orion_compiler::pass::{ENGINE, Options, PIPELINE, RULES, Rule, run, run_until_quiet};
+use orion_compiler::target::Target;
 use orion_compiler::{Diagnostic, Diagnostics, Program, diagnostic, parse, verify};
 
 #[path = "filetests/mil.rs"]
@@ -117,8 +120,16 @@ fn test_file(path: &Path) -> Result<(), Failed> {
 /// The text of the program after a pass.
 fn rewritten(text: &str, pass: &str) -> Result<String, Failed> {
     let program = verify_parsed(parse(text)?, text)?;
-    if pass == "expand-composites" {
-        return Ok(verify(expand_composites(&program, &|_, _| false)?)?.to_string());
+    match pass {
+        "expand-composites" => {
+            return Ok(verify(expand_composites(&program, &|_, _| false)?)?.to_string());
+        }
+        "pad-outputs" => return Ok(verify(pad_outputs(&program)?)?.to_string()),
+        _ => {}
+    }
+    let options = Options { target: target(text)?, ..Options::default() };
+    if pass == "engine" {
+        return Ok(run_until_quiet(program, ENGINE, options)?.to_string());
     }
     let chosen: Vec<Rule> = match pass {
         "all" => PIPELINE.to_vec(),
@@ -127,7 +138,18 @@ fn rewritten(text: &str, pass: &str) -> Result<String, Failed> {
     if chosen.is_empty() {
         return Err(format!("no pass is called `{pass}`").into());
     }
-    Ok(run(program, &chosen, Options::default())?.to_string())
+    Ok(run(program, &chosen, options)?.to_string())
+}
+
+/// What `// target: CHIP ROUTE` says; what is usual without it.
+fn target(text: &str) -> Result<Target, Failed> {
+    match text.lines().find_map(|line| line.strip_prefix("// target: ")) {
+        None => Ok(Target::default()),
+        Some(line) => {
+            let (chip, route) = line.split_once(' ').ok_or("a target is a chip and a route")?;
+            Ok(Target { chip: chip.parse()?, route: route.parse()? })
+        }
+    }
 }
 
 fn expect(path: &Path, expected: &str, found: &str, blessed: &str) -> Result<(), Failed> {

@@ -47,6 +47,8 @@ pub trait AttributeValue: Sized {
     fn to_attribute(&self) -> Attribute;
     /// The value back; `None` when the text says something else.
     fn from_attribute(attribute: &Attribute) -> Option<Self>;
+    /// Appends the value bit for bit; what other values append is no beginning of that.
+    fn write_bits(&self, out: &mut Vec<u8>);
 }
 
 impl AttributeValue for bool {
@@ -61,6 +63,10 @@ impl AttributeValue for bool {
             Attribute::Word(word) => word.parse().ok(),
             _ => None,
         }
+    }
+
+    fn write_bits(&self, out: &mut Vec<u8>) {
+        out.push(u8::from(*self));
     }
 }
 
@@ -77,6 +83,10 @@ impl AttributeValue for i64 {
             _ => None,
         }
     }
+
+    fn write_bits(&self, out: &mut Vec<u8>) {
+        out.extend(self.to_ne_bytes());
+    }
 }
 
 impl AttributeValue for usize {
@@ -88,6 +98,10 @@ impl AttributeValue for usize {
 
     fn from_attribute(attribute: &Attribute) -> Option<Self> {
         i64::from_attribute(attribute).and_then(|value| Self::try_from(value).ok())
+    }
+
+    fn write_bits(&self, out: &mut Vec<u8>) {
+        out.extend(self.to_ne_bytes());
     }
 }
 
@@ -105,6 +119,10 @@ impl AttributeValue for f64 {
             _ => None,
         }
     }
+
+    fn write_bits(&self, out: &mut Vec<u8>) {
+        out.extend(self.to_bits().to_ne_bytes());
+    }
 }
 
 impl AttributeValue for DType {
@@ -119,6 +137,10 @@ impl AttributeValue for DType {
             Attribute::Word(word) => word.parse().ok(),
             _ => None,
         }
+    }
+
+    fn write_bits(&self, out: &mut Vec<u8>) {
+        out.push(*self as u8);
     }
 }
 
@@ -135,6 +157,11 @@ impl<T: AttributeValue> AttributeValue for Vec<T> {
             _ => None,
         }
     }
+
+    fn write_bits(&self, out: &mut Vec<u8>) {
+        self.len().write_bits(out);
+        self.iter().for_each(|item| item.write_bits(out));
+    }
 }
 
 /// What the attribute list of an operation in text got wrong.
@@ -150,6 +177,8 @@ pub trait Attributes: Sized {
     const FIELDS: &'static [(&'static str, &'static [&'static str])];
     /// All fields in declaration order.
     fn write(&self) -> Vec<(&'static str, Attribute)>;
+    /// Appends all fields bit for bit: two of one operation that append the same are the same.
+    fn write_bits(&self, out: &mut Vec<u8>);
     /// The operation from its fields; every field must be there and no other.
     fn read(fields: &[(String, Attribute)]) -> Result<Self, AttributeError>;
 }
@@ -204,6 +233,11 @@ macro_rules! attributes {
 
             fn write(&self) -> Vec<(&'static str, $crate::ir::attribute::Attribute)> {
                 vec![$((stringify!($field), $crate::ir::attribute::AttributeValue::to_attribute(&self.$field))),*]
+            }
+
+            #[allow(unused_variables, reason = "an operation may have no attributes")]
+            fn write_bits(&self, out: &mut Vec<u8>) {
+                $($crate::ir::attribute::AttributeValue::write_bits(&self.$field, out);)*
             }
 
             fn read(

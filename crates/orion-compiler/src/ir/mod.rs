@@ -3,6 +3,7 @@
 
 pub mod attribute;
 pub mod builder;
+pub(crate) mod edit;
 mod lex;
 pub mod parse;
 pub mod patch;

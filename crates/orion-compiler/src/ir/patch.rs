@@ -2,8 +2,6 @@
 //! which values they replace; nothing is touched until the whole patch has been checked. A rule that gives up leaves
 //! no trace.
 
-use std::sync::Arc;
-
 use super::program::{Definition, Node, NodeId, Program, ValueId};
 use super::types::TensorType;
 use crate::Op;
@@ -12,24 +10,36 @@ use crate::Op;
 #[derive(Debug)]
 pub struct Patch<'a> {
     program: &'a Program,
-    nodes: Vec<(Op, Vec<ValueId>, Vec<TensorType>)>,
-    next_value: u32,
+    before: Option<NodeId>,
+    change: Change,
     types: Vec<TensorType>,
-    replaced: Vec<(ValueId, ValueId)>,
 }
 
-/// A patch detached from the program that it was made for.
-#[derive(Debug)]
+/// A patch detached from the program that it was made for. An empty one removes the node that it is applied at, if nobody
+/// reads that.
+#[derive(Debug, Default)]
 pub struct Change {
-    nodes: Vec<(Op, Vec<ValueId>, Vec<TensorType>)>,
-    replaced: Vec<(ValueId, ValueId)>,
+    pub(crate) nodes: Vec<Addition>,
+    pub(crate) replaced: Vec<(ValueId, ValueId)>,
+    /// Values from this index on are those of `nodes`.
+    pub(crate) first_value: usize,
+}
+
+/// A node to be.
+#[derive(Debug)]
+pub(crate) struct Addition {
+    pub(crate) op: Op,
+    pub(crate) inputs: Vec<ValueId>,
+    pub(crate) results: Vec<TensorType>,
+    /// The node that it runs before; `None` is the one that the change is applied at.
+    pub(crate) before: Option<NodeId>,
 }
 
 impl<'a> Patch<'a> {
     /// An empty patch.
     pub fn new(program: &'a Program) -> Self {
-        let next_value = u32::try_from(program.value_count()).unwrap_or(u32::MAX);
-        Self { program, nodes: Vec::new(), next_value, types: Vec::new(), replaced: Vec::new() }
+        let change = Change { first_value: program.value_count(), ..Change::default() };
+        Self { program, before: None, change, types: Vec::new() }
     }
 
     /// Adds a node that makes one value; `None` when its operands do not fit.
@@ -38,24 +48,38 @@ impl<'a> Patch<'a> {
         let types: Vec<TensorType> =
             inputs.iter().map(|&value| self.type_of(value).clone()).collect();
         let results = op.infer(&types).ok()?;
-        let value = ValueId(self.next_value);
-        self.next_value += u32::try_from(results.len()).ok()?;
+        let value = ValueId(u32::try_from(self.change.first_value + self.types.len()).ok()?);
         self.types.extend(results.iter().cloned());
-        self.nodes.push((op, inputs.to_vec(), results));
+        let inputs = inputs.to_vec();
+        self.change.nodes.push(Addition { op, inputs, results, before: self.before });
         Some(value)
     }
 
-    /// Says that uses of `old` shall read `new`; `None` when their types differ.
-    pub fn replace(mut self, old: ValueId, new: ValueId) -> Option<Change> {
-        if self.program.type_of(old) != self.type_of(new) || old == new {
-            return None;
-        }
-        self.replaced.push((old, new));
-        Some(Change { nodes: self.nodes, replaced: self.replaced })
+    /// Nodes that are added from now on run just before `node`, instead of before the node that the change is made for.
+    pub fn before(&mut self, node: NodeId) {
+        self.before = Some(node);
     }
 
-    fn type_of(&self, value: ValueId) -> &TensorType {
-        match value.index().checked_sub(self.program.value_count()) {
+    /// Says that uses of `old` shall read `new`; `None` when their types differ.
+    pub fn replace(self, old: ValueId, new: ValueId) -> Option<Change> {
+        self.replace_all(&[(old, new)])
+    }
+
+    /// Says that uses of the first of each pair shall read the second; `None` when their types differ.
+    pub fn replace_all(mut self, pairs: &[(ValueId, ValueId)]) -> Option<Change> {
+        let fits = |&(old, new): &(ValueId, ValueId)| {
+            self.program.type_of(old) == self.type_of(new) && old != new
+        };
+        if !pairs.iter().all(fits) {
+            return None;
+        }
+        self.change.replaced.extend_from_slice(pairs);
+        Some(self.change)
+    }
+
+    /// The type of a value of the program or of the patch.
+    pub fn type_of(&self, value: ValueId) -> &TensorType {
+        match value.index().checked_sub(self.change.first_value) {
             Some(index) => &self.types[index],
             None => self.program.type_of(value),
         }
@@ -63,42 +87,6 @@ impl<'a> Patch<'a> {
 }
 
 impl Program {
-    /// Carries out a change that a rule made for the node `at`: its new nodes run just before `at`, uses move over, and
-    /// nodes that nobody reads any more go.
-    pub fn apply(&mut self, at: NodeId, change: Change, pass: &str) {
-        let position = self.order.iter().position(|&id| id == at).unwrap_or(self.order.len());
-        let origin = self.node(at).scope.clone();
-        let scope: Arc<str> = if origin.is_empty() {
-            Arc::from(pass)
-        } else if origin.ends_with(pass) {
-            origin
-        } else {
-            Arc::from(format!("{origin}/{pass}"))
-        };
-        for (offset, (op, inputs, results)) in change.nodes.into_iter().enumerate() {
-            let node = self.add_node(op, inputs, results, Arc::clone(&scope));
-            self.order.insert(position + offset, node);
-        }
-        for (old, new) in change.replaced {
-            self.replace_uses(old, new);
-        }
-        self.drop_dead_nodes();
-    }
-
-    /// Makes every reader of `old` read `new`.
-    fn replace_uses(&mut self, old: ValueId, new: ValueId) {
-        let swap = |value: &mut ValueId| {
-            if *value == old {
-                *value = new;
-            }
-        };
-        for &id in &self.order {
-            self.nodes[id.index()].inputs.iter_mut().for_each(swap);
-        }
-        self.outputs.iter_mut().for_each(|output| swap(&mut output.value));
-        self.states.iter_mut().for_each(|state| swap(&mut state.next));
-    }
-
     /// Removes nodes whose results nobody reads. The signature stays, also weights without readers.
     pub fn drop_dead_nodes(&mut self) -> bool {
         let mut live = vec![false; self.values.len()];

@@ -175,6 +175,19 @@ impl Program {
         counts
     }
 
+    /// Which values depend on weights and constants only, by [`ValueId::index`]: a lowering computes them once, and they cost
+    /// a run nothing.
+    pub fn fixed_values(&self) -> Vec<bool> {
+        let mut fixed: Vec<bool> = (self.values.iter())
+            .map(|value| matches!(value.definition, Definition::Weight(_)))
+            .collect();
+        for (_, node) in self.nodes() {
+            let is_fixed = node.inputs.iter().all(|value| fixed[value.index()]);
+            node.outputs.iter().for_each(|value| fixed[value.index()] = is_fixed);
+        }
+        fixed
+    }
+
     /// The same program with weights of these names as inputs, behind the inputs it has: they are given anew with every run.
     pub fn with_weights_as_inputs(mut self, is_input: impl Fn(&str) -> bool) -> Self {
         let (inputs, weights): (Vec<Parameter>, Vec<Parameter>) =

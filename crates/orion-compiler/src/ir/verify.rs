@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::ops::Deref;
 
-use super::program::{Definition, Parameter, Program, ValueId};
+use super::program::{Definition, Node, NodeId, Parameter, Program, ValueId};
 use crate::diagnostic::{Diagnostic, Diagnostics};
 
 /// Something that passed its verifier. The field is private: there is no other way to make one.
@@ -35,7 +35,27 @@ impl<T> Verified<T> {
 
 /// Checks every rule and reports every breach, each located in the program's printed text.
 pub fn verify(program: Program) -> Result<Verified<Program>, Diagnostics> {
-    let findings = check(&program);
+    let findings = check(&program, &|_| true);
+    conclude(program, findings)
+}
+
+/// [`verify`] for a program that was verified before the nodes `changed` came in or got other operands, and others were
+/// taken out: types are inferred anew for those alone.
+pub(crate) fn verify_changed(
+    program: Program,
+    changed: &[NodeId],
+) -> Result<Verified<Program>, Diagnostics> {
+    let mut is_changed = vec![false; program.nodes.len()];
+    changed.iter().for_each(|id| is_changed[id.index()] = true);
+    // What is skipped follows from what was checked before; tests do not take that on trust.
+    let findings = check(&program, &|id| cfg!(debug_assertions) || is_changed[id.index()]);
+    conclude(program, findings)
+}
+
+fn conclude(
+    program: Program,
+    findings: Vec<(Place, Diagnostic)>,
+) -> Result<Verified<Program>, Diagnostics> {
     if findings.is_empty() {
         return Ok(Verified(program));
     }
@@ -69,7 +89,7 @@ pub fn verify(program: Program) -> Result<Verified<Program>, Diagnostics> {
 
 /// [`verify`] for a program that was parsed from `text`: places are those of the text.
 pub fn verify_parsed(program: Program, text: &str) -> Result<Verified<Program>, Diagnostics> {
-    let findings = check(&program);
+    let findings = check(&program, &|_| true);
     if findings.is_empty() {
         return Ok(Verified(program));
     }
@@ -95,7 +115,8 @@ enum Place {
     Node(usize),
 }
 
-fn check(program: &Program) -> Vec<(Place, Diagnostic)> {
+/// Breaches of all rules; types of nodes are inferred where `infers` says so.
+fn check(program: &Program, infers: &dyn Fn(NodeId) -> bool) -> Vec<(Place, Diagnostic)> {
     let mut findings = Vec::new();
     let parameters = program.inputs.iter().chain(&program.weights);
     let named = parameters
@@ -109,7 +130,7 @@ fn check(program: &Program) -> Vec<(Place, Diagnostic)> {
         }
     }
     check_names(program, &mut findings);
-    check_nodes(program, &mut findings);
+    check_nodes(program, infers, &mut findings);
     for (index, state) in program.states.iter().enumerate() {
         let (own, next) = (program.type_of(state.value), program.type_of(state.next));
         if own != next {
@@ -122,34 +143,39 @@ fn check(program: &Program) -> Vec<(Place, Diagnostic)> {
 }
 
 fn check_names(program: &Program, findings: &mut Vec<(Place, Diagnostic)>) {
-    let parameters = |list: &[Parameter]| list.iter().map(|p| p.name.clone()).collect();
-    let kinds: [(&str, Vec<String>); 4] = [
-        ("input", parameters(&program.inputs)),
-        ("weight", parameters(&program.weights)),
-        ("state", program.states.iter().map(|state| state.name.clone()).collect()),
-        ("output", parameters(&program.outputs)),
+    fn names(list: &[Parameter]) -> Vec<&str> {
+        list.iter().map(|parameter| parameter.name.as_str()).collect()
+    }
+    let kinds = [
+        ("input", names(&program.inputs)),
+        ("weight", names(&program.weights)),
+        ("state", program.states.iter().map(|state| state.name.as_str()).collect()),
+        ("output", names(&program.outputs)),
     ];
     let mut index = 0;
     for (kind, names) in kinds {
         let mut seen = BTreeSet::new();
         for name in names {
-            if seen.contains(&name) {
+            if !seen.insert(name) {
                 let message = format!("two {kind}s are called `{name}`");
                 let finding = Diagnostic::new("IR013", message).help("give each its own name");
                 findings.push((Place::Signature(index), finding));
             }
-            seen.insert(name);
             index += 1;
         }
     }
 }
 
-fn check_nodes(program: &Program, findings: &mut Vec<(Place, Diagnostic)>) {
+fn check_nodes(
+    program: &Program,
+    infers: &dyn Fn(NodeId) -> bool,
+    findings: &mut Vec<(Place, Diagnostic)>,
+) {
     let mut defined = vec![false; program.values.len()];
     for (index, entry) in program.values.iter().enumerate() {
         defined[index] = !matches!(entry.definition, Definition::Node(..));
     }
-    for (position, (_, node)) in program.nodes().enumerate() {
+    for (position, (id, node)) in program.nodes().enumerate() {
         let undefined = node.inputs.iter().filter(|value| !is_defined(&defined, **value)).count();
         if undefined > 0 {
             let message = format!(
@@ -157,32 +183,10 @@ fn check_nodes(program: &Program, findings: &mut Vec<(Place, Diagnostic)>) {
                 node.op.name()
             );
             findings.push((Place::Node(position), Diagnostic::new("IR010", message)));
-        } else {
-            match node.op.infer(&program.input_types(node)) {
-                Err(error) => {
-                    let message = format!("{}: {error}", node.op.name());
-                    findings.push((Place::Node(position), Diagnostic::new("IR011", message)));
-                }
-                Ok(types) => {
-                    let found: Vec<_> =
-                        node.outputs.iter().map(|&v| program.type_of(v).clone()).collect();
-                    if types != found {
-                        let list = |types: &[crate::TensorType]| {
-                            types.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-                        };
-                        let message = format!(
-                            "{} gives {}, not {}",
-                            node.op.name(),
-                            list(&types),
-                            list(&found)
-                        );
-                        findings.push((Place::Node(position), Diagnostic::new("IR011", message)));
-                    } else if let Some(ty) = types.iter().find(|ty| !ty.is_addressable()) {
-                        let message = format!("{} cannot give {ty}: {ADDRESSABLE}", node.op.name());
-                        findings.push((Place::Node(position), Diagnostic::new("IR014", message)));
-                    }
-                }
-            }
+        } else if infers(id)
+            && let Some(finding) = check_types(program, node)
+        {
+            findings.push((Place::Node(position), finding));
         }
         for &output in &node.outputs {
             defined[output.index()] = true;
@@ -198,6 +202,24 @@ fn check_nodes(program: &Program, findings: &mut Vec<(Place, Diagnostic)>) {
             findings.push((place, Diagnostic::new("IR010", message)));
         }
     }
+}
+
+/// What is wrong with the types of a node whose operands are defined.
+fn check_types(program: &Program, node: &Node) -> Option<Diagnostic> {
+    let name = node.op.name();
+    let types = match node.op.infer(&program.input_types(node)) {
+        Ok(types) => types,
+        Err(error) => return Some(Diagnostic::new("IR011", format!("{name}: {error}"))),
+    };
+    let found = node.outputs.iter().map(|&value| program.type_of(value));
+    if !types.iter().eq(found.clone()) {
+        let list = |types: Vec<String>| types.join(", ");
+        let inferred = list(types.iter().map(ToString::to_string).collect());
+        let found = list(found.map(ToString::to_string).collect());
+        return Some(Diagnostic::new("IR011", format!("{name} gives {inferred}, not {found}")));
+    }
+    let wrong = types.iter().find(|ty| !ty.is_addressable())?;
+    Some(Diagnostic::new("IR014", format!("{name} cannot give {wrong}: {ADDRESSABLE}")))
 }
 
 fn is_defined(defined: &[bool], value: ValueId) -> bool {

@@ -3,7 +3,41 @@
 
 use crate::ir::types::{TypeError, broadcast, exactly};
 use crate::tensor::{broadcast_steps, offsets};
-use crate::{Builder, DType, Tensor, TensorType, Value};
+use crate::{Builder, DType, Op, Tensor, TensorType, Value};
+
+impl Op {
+    /// Whether each element of the only result depends on one element of each operand, those at its place after
+    /// broadcasting, and on nothing else.
+    pub const fn is_elementwise(&self) -> bool {
+        matches!(
+            self,
+            Self::Add(_)
+                | Self::Cast(_)
+                | Self::Cos(_)
+                | Self::Div(_)
+                | Self::Equal(_)
+                | Self::Erf(_)
+                | Self::Exp(_)
+                | Self::Gelu(_)
+                | Self::Less(_)
+                | Self::LessEqual(_)
+                | Self::Log(_)
+                | Self::Maximum(_)
+                | Self::Minimum(_)
+                | Self::Mul(_)
+                | Self::Neg(_)
+                | Self::Rsqrt(_)
+                | Self::Select(_)
+                | Self::Sigmoid(_)
+                | Self::Silu(_)
+                | Self::Sin(_)
+                | Self::Sqrt(_)
+                | Self::Sub(_)
+                | Self::Swiglu(_)
+                | Self::Tanh(_)
+        )
+    }
+}
 
 /// One real operand; the result has its type.
 pub(super) fn infer_unary(inputs: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {

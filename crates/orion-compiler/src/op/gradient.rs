@@ -29,6 +29,11 @@ impl<C: Attributes> Attributes for GradientOf<C> {
         fields
     }
 
+    fn write_bits(&self, out: &mut Vec<u8>) {
+        self.op.write_bits(out);
+        self.of.write_bits(out);
+    }
+
     fn read(fields: &[(String, Attribute)]) -> Result<Self, AttributeError> {
         let (of, own): (Vec<_>, Vec<_>) =
             fields.iter().cloned().partition(|(name, _)| name == "of");

@@ -160,6 +160,15 @@ macro_rules! ops {
                 }
             }
 
+            /// Appends its constants bit for bit: two operations of one name that append the same are the same.
+            pub fn write_bits(&self, out: &mut Vec<u8>) {
+                match self {
+                    $(Self::$primitive(op) => op.write_bits(out),)*
+                    $(Self::$composite(op) => op.write_bits(out),)*
+                    $(Self::$gradient(op) => op.write_bits(out),)*
+                }
+            }
+
             /// Types of the results, or why the operands do not fit.
             pub fn infer(&self, inputs: &[TensorType]) -> Result<Vec<TensorType>, TypeError> {
                 match self {

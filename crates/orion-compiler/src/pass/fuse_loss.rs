@@ -21,30 +21,30 @@
 //! }
 //! ```
 
-use super::Rule;
-use crate::ir::patch::{Change, Patch};
+use super::{Rewrite, Rule, View};
+use crate::ir::patch::Change;
 use crate::op::{Linear, LinearCrossEntropy, Reshape};
-use crate::{NodeId, Op, Program};
+use crate::{NodeId, Op};
 
 /// See the [module](self).
-pub const FUSE_LOSS: Rule = Rule { name: "fuse-loss", rewrite };
+pub const FUSE_LOSS: Rule =
+    Rule { name: "fuse-loss", exact: true, rewrite: Rewrite::Node(rewrite) };
 
-fn rewrite(program: &Program, id: NodeId) -> Option<Change> {
-    let node = program.node(id);
+fn rewrite(view: &View<'_>, id: NodeId) -> Option<Change> {
+    let node = view.node(id);
     let Op::CrossEntropy(loss) = &node.op else { return None };
     let &[logits, labels] = node.inputs.as_slice() else { return None };
-    let product = match program.producer_of::<Reshape>(logits) {
+    let product = match view.producer_of::<Reshape>(logits) {
         Some((reshape, _)) => *reshape.inputs.first()?,
         None => logits,
     };
-    let (linear, _) = program.producer_of::<Linear>(product)?;
+    let (linear, _) = view.producer_of::<Linear>(product)?;
     let &[x, weight] = linear.inputs.as_slice() else { return None };
-    let uses = program.use_counts();
-    if uses.get(product.index()) != Some(&1) || uses.get(logits.index()) != Some(&1) {
+    if !view.is_read_once(product) || !view.is_read_once(logits) {
         return None;
     }
-    let shape = vec![program.type_of(labels).dim(0), program.type_of(x).dim(-1)];
-    let mut patch = Patch::new(program);
+    let shape = vec![view.type_of(labels).dim(0), view.type_of(x).dim(-1)];
+    let mut patch = view.patch();
     let rows = patch.node(Reshape { shape }, &[x])?;
     let fused = patch.node(LinearCrossEntropy { ignore: loss.ignore }, &[rows, weight, labels])?;
     patch.replace(*node.outputs.first()?, fused)

@@ -15,19 +15,20 @@
 //! }
 //! ```
 
-use super::Rule;
-use crate::ir::patch::{Change, Patch};
+use super::{Rewrite, Rule, View};
+use crate::ir::patch::Change;
 use crate::op::Reshape;
-use crate::{NodeId, Op, Program};
+use crate::{NodeId, Op};
 
 /// See the [module](self).
-pub const MERGE_RESHAPES: Rule = Rule { name: "merge-reshapes", rewrite };
+pub const MERGE_RESHAPES: Rule =
+    Rule { name: "merge-reshapes", exact: true, rewrite: Rewrite::Node(rewrite) };
 
-fn rewrite(program: &Program, id: NodeId) -> Option<Change> {
-    let node = program.node(id);
+fn rewrite(view: &View<'_>, id: NodeId) -> Option<Change> {
+    let node = view.node(id);
     let Op::Reshape(second) = &node.op else { return None };
-    let (first, _) = program.producer_of::<Reshape>(*node.inputs.first()?)?;
-    let mut patch = Patch::new(program);
+    let (first, _) = view.producer_of::<Reshape>(*node.inputs.first()?)?;
+    let mut patch = view.patch();
     let merged = patch.node(second.clone(), &first.inputs)?;
     patch.replace(*node.outputs.first()?, merged)
 }

@@ -1,102 +1,154 @@
-//! Rewriting passes and the driver that runs them. A rule looks at one node and proposes a patch, or nothing; the
+//! Rewriting passes and the driver that runs them. A rule looks at one node and proposes a change, or nothing; the
 //! driver applies rules until none fires, verifies the program after each pass, and stops a rule that never ends.
+//!
+//! Rules keep a program's signature. Two rewrites do not, or do not end with the same operations, and are functions of their
+//! own: [`expand::expand_composites`] and [`pad_outputs::pad_outputs`].
 
 pub mod expand;
+pub mod pad_outputs;
 
+mod avoid_concat;
+mod cancel_concat;
+mod driver;
 mod drop_identity;
+mod drop_unread;
+mod fold_constants;
+mod fold_scales;
+mod fuse_casts;
+mod fuse_conv1x1;
+mod fuse_conv_bias;
 mod fuse_loss;
+mod fuse_transposes;
+mod lift_reshapes;
+mod merge_common;
 mod merge_reshapes;
+mod merge_transposes;
+mod segments;
+mod sink_layouts;
+mod split_at_notch;
+mod split_conv_bias;
+mod use_reshape;
+mod view;
 
-use crate::diagnostic::Diagnostics;
+use crate::NodeId;
 use crate::ir::patch::Change;
-use crate::ir::verify::{Verified, verify};
-use crate::{NodeId, Program};
 
+pub use avoid_concat::AVOID_CONCAT;
+pub use cancel_concat::CANCEL_CONCAT;
+pub use driver::{Options, PassError, run, run_until_quiet};
 pub use drop_identity::DROP_IDENTITY;
+pub use drop_unread::DROP_UNREAD;
+pub use fold_constants::{FOLD_CONSTANTS, FOLDED_ELEMENTS};
+pub use fold_scales::FOLD_SCALES;
+pub use fuse_casts::FUSE_CASTS;
+pub use fuse_conv_bias::FUSE_CONV_BIAS;
+pub use fuse_conv1x1::FUSE_CONV1X1;
 pub use fuse_loss::FUSE_LOSS;
+pub use fuse_transposes::FUSE_TRANSPOSES;
+pub use lift_reshapes::LIFT_RESHAPES;
+pub use merge_common::MERGE_COMMON;
 pub use merge_reshapes::MERGE_RESHAPES;
+pub use merge_transposes::MERGE_TRANSPOSES;
+pub use sink_layouts::SINK_LAYOUTS;
+pub use split_at_notch::SPLIT_AT_NOTCH;
+pub use split_conv_bias::SPLIT_CONV_BIAS;
+pub use use_reshape::USE_RESHAPE;
+pub use view::View;
 
-/// A local rewrite, run at every node until nothing changes.
+/// One kind of rewrite.
 #[derive(Clone, Copy, Debug)]
 pub struct Rule {
-    /// What it does, verb first: the name in the CLI, tests and dumps.
+    /// What it does, verb first: the name in the CLI, tests and dumps. Its file is called the same.
     pub name: &'static str,
-    /// A change at this node, if the rule applies there.
-    pub rewrite: fn(&Program, NodeId) -> Option<Change>,
+    /// Whether programs compute the same bits afterwards, the signs of zeros aside. Others compute the same numbers in exact
+    /// arithmetic, and their files say where they round differently.
+    pub exact: bool,
+    /// What it changes.
+    pub rewrite: Rewrite,
+}
+
+/// How a rule finds what it changes.
+#[derive(Clone, Copy, Debug)]
+pub enum Rewrite {
+    /// A change at this node, if the rule applies there. Tried at every node until nothing changes.
+    Node(fn(&View<'_>, NodeId) -> Option<Change>),
+    /// All changes of a program, each at a node, in the order in which they are made. Asked again until there is none.
+    Program(fn(&View<'_>) -> Vec<(NodeId, Change)>),
 }
 
 /// Every rule there is.
-pub const RULES: &[Rule] = &[DROP_IDENTITY, FUSE_LOSS, MERGE_RESHAPES];
-
-/// The rules that every program goes through, in the order in which they run, with the reason for the place.
-pub const PIPELINE: &[Rule] = &[
-    // First, so that later rules do not have to look through operations that do nothing.
+pub const RULES: &[Rule] = &[
+    AVOID_CONCAT,
+    CANCEL_CONCAT,
     DROP_IDENTITY,
-    // After it: what is left between two reshapes is then only reshapes.
+    DROP_UNREAD,
+    FOLD_CONSTANTS,
+    FOLD_SCALES,
+    FUSE_CASTS,
+    FUSE_CONV1X1,
+    FUSE_CONV_BIAS,
+    FUSE_LOSS,
+    FUSE_TRANSPOSES,
+    LIFT_RESHAPES,
+    MERGE_COMMON,
     MERGE_RESHAPES,
-    // Again: two reshapes may have merged into one that does nothing.
+    MERGE_TRANSPOSES,
+    SINK_LAYOUTS,
+    SPLIT_AT_NOTCH,
+    SPLIT_CONV_BIAS,
+    USE_RESHAPE,
+];
+
+/// The rules that every program goes through, in the order in which they run, with the reason for the place. What a backend
+/// recognises by its shape stays as it is, and so does what was doubled on purpose, such as forward results that training
+/// computes again.
+pub const PIPELINE: &[Rule] = &[
+    // First, so that no other rule works for nothing.
+    DROP_UNREAD,
+    // Before what looks at neighbours, so that it need not look through operations that do nothing.
+    DROP_IDENTITY,
+    FUSE_CASTS,
+    CANCEL_CONCAT,
+    MERGE_TRANSPOSES,
+    // Transposes that are left may be reshapes in truth, which merge with their neighbours.
+    USE_RESHAPE,
+    MERGE_RESHAPES,
+    // Again: two operations may have merged into one that does nothing.
     DROP_IDENTITY,
 ];
 
-/// Why a pass could not be finished.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PassError {
-    /// The program was not valid afterwards: a mistake in the rule.
-    #[error("pass {pass} broke the program:\n{diagnostics}")]
-    Broken {
-        /// The rule.
-        pass: &'static str,
-        /// What the verifier found.
-        diagnostics: Diagnostics,
-    },
-    /// The rule fired more often than any program needs: it undoes its own work.
-    #[error("pass {pass} did not end after {steps} changes")]
-    Endless {
-        /// The rule.
-        pass: &'static str,
-        /// Changes made.
-        steps: usize,
-    },
-}
+/// The rules for programs on their way to the Neural Engine, with the reason for the place. They are meant to be run with
+/// [`run_until_quiet`], as one makes work for another.
+pub const ENGINE: &[Rule] = &[
+    DROP_UNREAD,
+    // Early, so that everything is done once. Not for other backends: it would undo what training doubles on purpose.
+    MERGE_COMMON,
+    DROP_IDENTITY,
+    FUSE_CASTS,
+    // After merging, so that equal constants are computed once; larger ones are computed when weights are written.
+    FOLD_CONSTANTS,
+    CANCEL_CONCAT,
+    // Products with weights first become convolutions, which bring reshapes and transposes that the next rules move.
+    FUSE_CONV1X1,
+    // Reshapes and transposes move towards each other, then into one another or away.
+    USE_RESHAPE,
+    MERGE_RESHAPES,
+    LIFT_RESHAPES,
+    SINK_LAYOUTS,
+    MERGE_TRANSPOSES,
+    FUSE_TRANSPOSES,
+    // When nothing stands between a product and its scale any more.
+    FOLD_SCALES,
+    // Last, as they make more operations: what an operation's form must be on this route and this chip.
+    AVOID_CONCAT,
+    FUSE_CONV_BIAS,
+    SPLIT_CONV_BIAS,
+    SPLIT_AT_NOTCH,
+    DROP_IDENTITY,
+];
 
-/// What the driver shall do besides running the rules.
-#[derive(Clone, Copy, Default)]
-pub struct Options<'a> {
-    /// Stop after this many changes in all: halving it finds the change that broke a program.
-    pub stop_after: Option<usize>,
-    /// Called with a rule's name and the program after the rule has run.
-    pub after: Option<&'a dyn Fn(&str, &Program)>,
-}
-
-/// Runs rules one after the other, each until it no longer fires.
-pub fn run(
-    program: Verified<Program>,
-    rules: &[Rule],
-    options: Options<'_>,
-) -> Result<Verified<Program>, PassError> {
-    let mut program = program;
-    let mut left = options.stop_after.unwrap_or(usize::MAX);
-    for rule in rules {
-        let mut graph = program.into_inner();
-        // A rule shrinks or normalises: more changes than a few for each node mean that it never ends.
-        let most = 16 + 8 * graph.order().len();
-        let mut steps = 0;
-        while left > 0
-            && let Some((node, change)) =
-                graph.order().iter().find_map(|&id| Some((id, (rule.rewrite)(&graph, id)?)))
-        {
-            graph.apply(node, change, rule.name);
-            (steps, left) = (steps + 1, left - 1);
-            if steps > most {
-                return Err(PassError::Endless { pass: rule.name, steps });
-            }
-        }
-        if let Some(after) = options.after {
-            after(rule.name, &graph);
-        }
-        program = verify(graph)
-            .map_err(|diagnostics| PassError::Broken { pass: rule.name, diagnostics })?;
-    }
-    Ok(program)
-}
+/// Rules that those who want them name: they fit one purpose.
+pub const OPTIONAL: &[Rule] = &[
+    // For training: the logits of all tokens are never kept. Before gradients are derived.
+    FUSE_LOSS,
+];

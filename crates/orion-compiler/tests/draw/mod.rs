@@ -32,6 +32,12 @@ impl Draw {
             + (range.end - range.start) * ((self.next() >> 11) as f64 / (1_u64 << 53) as f64)
     }
 
+    /// A whole number below `end`.
+    #[allow(dead_code, reason = "not every test draws choices")]
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        (self.next() >> 33) as usize % end.max(1)
+    }
+
     /// A tensor with elements in `range`: whole numbers for `i32`, above or below the middle for `bool`.
     pub(crate) fn tensor(&mut self, ty: &TensorType, range: &Range<f64>) -> Tensor {
         let mut values: Vec<f64> = (0..ty.elements()).map(|_| self.real(range)).collect();
