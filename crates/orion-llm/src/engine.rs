@@ -2,6 +2,7 @@
 
 use orion_compiler::engine::{Options, Pieces, PipelineError, pieces};
 use orion_compiler::partition::Cut;
+use orion_compiler::target::Target;
 use orion_compiler::{Builder, DType, TensorType, Verified, verify};
 use orion_runtime::weights::WeightSet;
 
@@ -42,6 +43,8 @@ pub struct ProgramRequest<'a> {
     pub cut: Cut,
     /// How they look.
     pub options: Options,
+    /// The chip and the route.
+    pub target: Target,
     /// Adapters beside dense layers.
     pub adapter: Option<Adapter<'a>>,
     /// Whether the result is probabilities instead of logits; of forward programs.
@@ -96,7 +99,7 @@ pub fn programs(
             verify(program.with_inputs_as_weights(|name| names.contains(&name)))?
         }
     };
-    Ok(pieces(&program, request.options, request.cut)?)
+    Ok(pieces(&program, request.options, request.cut, request.target)?)
 }
 
 fn forward(

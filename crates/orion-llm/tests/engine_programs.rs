@@ -99,7 +99,7 @@ fn pieces_compute_what_the_whole_computes() {
     for model in MODELS {
         for cut in [Cut::Parts, Cut::Layers(1), Cut::Layers(2), Cut::Whole] {
             let (program, arguments, golden) = whole(model);
-            let partition = pieces(&program, engine::Options::default(), cut).unwrap().partition;
+            let partition = pieces(&program, engine::Options::default(), cut, Target::default()).unwrap().partition;
             let logits = interpret_pieces(&partition, &arguments, None).unwrap();
             let found = logits[0].to_f32();
             assert_close(&found, &golden.logits, tolerance::F16_MODEL, &format!("{model} {cut:?}"));
@@ -184,7 +184,8 @@ fn the_emitted_text_computes_the_logits_of_pytorch() {
             let target = Target { route, ..Target::default() };
             let (program, arguments, golden) = whole(model);
             let options = engine::Options::default();
-            let partition = pieces(&program, options, Cut::Parts).unwrap().partition;
+            println!("{model} {route}");
+            let partition = pieces(&program, options, Cut::Parts, target).unwrap().partition;
             let logits =
                 interpret_pieces(&partition, &arguments, Some(&run_text(target))).unwrap();
             let what = format!("{model} {route}");
@@ -260,12 +261,16 @@ fn the_engine_form_of_a_backward_pass_gives_the_gradients_of_pytorch() {
 #[test]
 fn the_emitted_text_of_a_backward_pass_gives_the_gradients_of_pytorch() {
     for model in MODELS {
-        for cut in [Cut::Parts, Cut::Layers(1)] {
+        for (cut, weights) in [
+            (Cut::Blocks, WeightForm::Inputs),
+            (Cut::Parts, WeightForm::Inputs),
+            (Cut::Layers(1), WeightForm::Constants),
+        ] {
             let (program, arguments, case) = training(model);
-            let options =
-                engine::Options { weights: WeightForm::Inputs, ..engine::Options::default() };
-            let partition = pieces(&program, options, cut).unwrap().partition;
-            let run = run_text(Target::default());
+            let (target, options) =
+                (Target::default(), engine::Options { weights, ..engine::Options::default() });
+            let partition = pieces(&program, options, cut, target).unwrap().partition;
+            let run = run_text(target);
             let found = interpret_pieces(&partition, &arguments, Some(&run)).unwrap();
             check_gradients(model, &partition.program, &found, &case, tolerance::F16_GRADIENTS);
         }

@@ -1,8 +1,10 @@
 //! From a model's graph to the pieces that run on the engine and on the host.
 
 use super::{CachePart, Options, form};
-use crate::partition::{self, Cut, Partition, partition};
+use crate::partition::{self, Cut, Partition, Side, partition};
 use crate::pass::expand::expand_composites;
+use crate::pass::{self, DROP_UNREAD, ENGINE, MERGE_COMMON, PassError, Rule, run, run_until_quiet};
+use crate::target::Target;
 use crate::{BuildError, DType, Diagnostics, Op, Program, TensorType, verify};
 
 /// A program in pieces.
@@ -21,6 +23,9 @@ pub enum PipelineError {
     /// The graph has no engine form, or cannot be cut.
     #[error("{0}")]
     Build(#[from] BuildError),
+    /// A pass broke the program, or did not end.
+    #[error("{0}")]
+    Pass(#[from] PassError),
     /// A step gave a program that is not valid: a mistake of ours.
     #[error("{0}")]
     Invalid(#[from] Diagnostics),
@@ -34,11 +39,22 @@ pub fn pieces(
     program: &Program,
     options: Options,
     cut: Cut,
+    target: Target,
 ) -> Result<Pieces, PipelineError> {
     let formed = form(program, options)?;
     let expanded = verify(expand_composites(&formed.program, &stays_whole)?)?;
+    let passes = pass::Options { target, ..pass::Options::default() };
+    // What the way back computes again must not become one with the way there: not before they are apart.
+    let rules: Vec<Rule> =
+        ENGINE.iter().filter(|rule| rule.name != MERGE_COMMON.name).copied().collect();
+    let rewritten = run_until_quiet(expanded, &rules, passes)?;
     let options = partition::Options { cut, weights: options.weights };
-    Ok(Pieces { partition: partition(&expanded, options)?, caches: formed.caches })
+    let mut partition = partition(&rewritten, options)?;
+    for piece in partition.pieces.iter_mut().filter(|piece| piece.side == Side::Engine) {
+        let program = verify(std::mem::take(&mut piece.program))?;
+        piece.program = run(program, &[DROP_UNREAD, MERGE_COMMON], passes)?.into_inner();
+    }
+    Ok(Pieces { partition, caches: formed.caches })
 }
 
 /// Whether a composite is one statement of MIL, or the host's.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::side::Place;
 use crate::ir::program::Node;
-use crate::{Op, Program};
+use crate::{Op, Program, ValueId};
 
 /// How much one engine program does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +94,13 @@ pub(super) fn layer_of(scope: &str) -> Option<(usize, &str)> {
 /// # Errors
 /// When two pieces would wait for each other.
 pub(super) fn stages(program: &Program, places: &[Place], cut: Cut) -> Result<Stages, String> {
-    let mut namer = Namer { cut, parts: BTreeMap::new(), part: 0, current: None, in_softmax: false };
+    let mut namer = Namer {
+        cut,
+        parts: BTreeMap::new(),
+        made: BTreeMap::new(),
+        current: None,
+        in_softmax: false,
+    };
     let mut labels: Vec<Label> = Vec::new();
     let mut of = vec![0; program.nodes.len()];
     for (id, node) in program.nodes() {
@@ -126,7 +132,9 @@ pub(super) fn stages(program: &Program, places: &[Place], cut: Cut) -> Result<St
             Place::Engine if earliest > of[id.index()] => {
                 let (own, other) = (&labels[of[id.index()]], labels.get(earliest));
                 return Err(format!(
-                    "`{}` reads what `{}` makes, which runs later; cut into smaller pieces",
+                    "`{}` of {} in `{}` reads what `{}` makes, which runs later; cut into smaller pieces",
+                    node.op.name(),
+                    node.scope,
                     own.shown(),
                     other.map_or_else(|| "the host".to_owned(), Label::shown),
                 ));
@@ -141,10 +149,21 @@ struct Namer {
     cut: Cut,
     /// Parts of forward scopes: of a layer's `self_attn.q_proj` the part's number.
     parts: BTreeMap<String, usize>,
-    part: usize,
+    /// Where forward values were made.
+    made: BTreeMap<ValueId, Made>,
     current: Option<Label>,
     /// Whether the gradient of a softmax was met since the last projection.
     in_softmax: bool,
+}
+
+/// Where a forward value was made: in which layer and part, whether it is the part's residual sum, and whether it is, or comes
+/// from, what the projections are for.
+#[derive(Clone, Copy)]
+struct Made {
+    layer: usize,
+    part: usize,
+    is_residual: bool,
+    is_core: bool,
 }
 
 impl Namer {
@@ -161,7 +180,7 @@ impl Namer {
             }
             (Cut::Parts | Cut::Blocks, Some((layer, rest))) => {
                 let label = self.part(program, node, layer, rest, is_backward);
-                if self.cut == Cut::Blocks { self.block(label, rest, way) } else { label }
+                if self.cut == Cut::Blocks { self.block(label, rest, way, node) } else { label }
             }
             // What belongs to no layer stays with its neighbour, or is the head behind the last layer.
             (_, None) => match &self.current {
@@ -180,11 +199,12 @@ impl Namer {
     }
 
     /// A smaller piece than the part that a node belongs to.
-    fn block(&self, label: Label, rest: &str, way: Way) -> Label {
+    fn block(&self, label: Label, rest: &str, way: Way, node: &Node) -> Label {
         // What is computed again belongs to what reads it.
         let is_norm = is_norm(rest) && way == Way::Backward;
+        let made = node.outputs.first().and_then(|value| self.made.get(value));
         let part = match label.part.as_str() {
-            "attention" if !self.is_core(rest) && !self.core_has_begun(label.layer) => {
+            "attention" if made.is_some_and(|made| !made.is_core) => {
                 "attention projection".to_owned()
             }
             "qkv backward" if is_norm => "attention norm backward".to_owned(),
@@ -192,12 +212,6 @@ impl Namer {
             _ => return label,
         };
         Label { part, ..label }
-    }
-
-    /// Whether the piece before was the attention's core, or behind it.
-    fn core_has_begun(&self, layer: Option<usize>) -> bool {
-        let current = self.current.as_ref();
-        current.is_some_and(|label| label.layer == layer && label.part == "attention")
     }
 
     /// Whether what lies in a layer at this place is what its projections are for.
@@ -222,16 +236,21 @@ impl Namer {
             more => format!("part {more}"),
         };
         if !is_backward {
-            let fresh = self.current.as_ref().is_none_or(|label| label.layer != Some(layer));
-            if fresh {
-                self.part = 0;
-            }
-            let label = Label { layer: Some(layer), part: name(self.part) };
-            self.parts.entry(rest.to_owned()).or_insert(self.part);
-            if rest.is_empty() && is_residual(program, node) {
-                self.part += 1;
-            }
-            return label;
+            // A residual sum closes its part; what reads it begins the next.
+            let operands = node.inputs.iter().filter_map(|value| self.made.get(value));
+            let inside: Vec<Made> = operands.filter(|made| made.layer == layer).copied().collect();
+            let part = inside.iter().map(|made| made.part + usize::from(made.is_residual)).max();
+            let part = part.unwrap_or(0);
+            let follows = inside.iter().any(|made| made.is_core && made.part == part);
+            let made = Made {
+                layer,
+                part,
+                is_residual: rest.is_empty() && is_residual(program, node),
+                is_core: follows || self.is_core(rest),
+            };
+            self.made.extend(node.outputs.iter().map(|&value| (value, made)));
+            self.parts.entry(rest.to_owned()).or_insert(part);
+            return Label { layer: Some(layer), part: name(part) };
         }
         let part = match (self.parts.get(rest).filter(|_| !rest.is_empty()), &self.current) {
             (Some(&part), _) => name(part),

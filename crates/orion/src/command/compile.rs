@@ -191,6 +191,7 @@ impl Compile {
             stage,
             cut: self.cut,
             options: Options { weights, ranged_norms: self.ranged_norms, ..Options::default() },
+            target: Target { chip: self.target, route: self.route },
             adapter,
             probabilities: self.probabilities,
         };
