@@ -201,3 +201,113 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::super::{DROP_IDENTITY, DROP_UNREAD, MERGE_COMMON, MERGE_RESHAPES, View};
+    use super::*;
+    use crate::op::{Neg, Tanh};
+    use crate::{Op, parse, verify};
+
+    const CHAIN: &str = "program p {
+       input %0 \"x\": f32[6]
+       %1: f32[2,3] = reshape(%0) {shape = [2, 3]}
+       %2: f32[6] = reshape(%1) {shape = [6]}
+       %3: f32[6] = neg(%2)
+       %4: f32[6] = neg(%2)
+       %5: f32[6] = exp(%3)
+       %6: f32[6] = add(%3, %4)
+       output %6 \"y\"
+     }";
+
+    fn program(text: &str) -> Verified<Program> {
+        verify(parse(text).expect("a program")).expect("valid")
+    }
+
+    #[test]
+    fn stops_after_any_number_of_changes_with_a_valid_program() {
+        let rules = [MERGE_RESHAPES, DROP_IDENTITY, MERGE_COMMON, DROP_UNREAD];
+        let text = |most: usize| {
+            let options = Options { stop_after: Some(most), ..Options::default() };
+            run(program(CHAIN), &rules, options).expect("rules end").to_string()
+        };
+        assert_eq!(text(0), program(CHAIN).to_string());
+        let texts: Vec<String> = (0..5).map(text).collect();
+        assert!(texts[..4].windows(2).all(|pair| pair[0] != pair[1]), "{texts:#?}");
+        let all = run(program(CHAIN), &rules, Options::default()).expect("rules end");
+        assert_eq!(texts[4], all.to_string());
+        assert_eq!(all.order().len(), 2, "{}", *all);
+    }
+
+    #[test]
+    fn shows_the_program_after_every_rule() {
+        let seen = RefCell::new(Vec::new());
+        let after = |name: &str, program: &Program| {
+            seen.borrow_mut().push((name.to_owned(), program.order().len()));
+        };
+        let options = Options { after: Some(&after), ..Options::default() };
+        run(program(CHAIN), &[DROP_UNREAD, MERGE_RESHAPES, DROP_IDENTITY], options)
+            .expect("rules end");
+        let seen: Vec<_> = seen.take();
+        let expected = [("drop-unread", 5), ("merge-reshapes", 4), ("drop-identity", 3)];
+        assert_eq!(seen, expected.map(|(name, count)| (name.to_owned(), count)));
+    }
+
+    fn swap(view: &View<'_>, id: NodeId) -> Option<Change> {
+        let node = view.node(id);
+        let mut patch = view.patch();
+        let other: Op = match &node.op {
+            Op::Neg(_) => Tanh {}.into(),
+            Op::Tanh(_) => Neg {}.into(),
+            _ => return None,
+        };
+        let made = patch.node(other, &node.inputs)?;
+        patch.replace(*node.outputs.first()?, made)
+    }
+
+    fn to_tanh(view: &View<'_>, id: NodeId) -> Option<Change> {
+        matches!(view.node(id).op, Op::Neg(_)).then(|| swap(view, id)).flatten()
+    }
+
+    fn to_neg(view: &View<'_>, id: NodeId) -> Option<Change> {
+        matches!(view.node(id).op, Op::Tanh(_)).then(|| swap(view, id)).flatten()
+    }
+
+    const fn rule(name: &'static str, rewrite: fn(&View<'_>, NodeId) -> Option<Change>) -> Rule {
+        Rule { name, exact: false, rewrite: Rewrite::Node(rewrite) }
+    }
+
+    #[test]
+    fn rules_that_undo_themselves_or_one_another_are_stopped() {
+        let endless = run(program(CHAIN), &[rule("swap", swap)], Options::default());
+        let endless = endless.err().map(|error| error.to_string());
+        assert_eq!(endless.as_deref(), Some("pass swap did not end after 65 changes"));
+        let pair = [rule("to-tanh", to_tanh), rule("to-neg", to_neg)];
+        assert!(run(program(CHAIN), &pair, Options::default()).is_ok());
+        let endless = run_until_quiet(program(CHAIN), &pair, Options::default());
+        let endless = endless.err().map(|error| error.to_string());
+        assert_eq!(endless.as_deref(), Some("pass to-neg did not end after 128 changes"));
+    }
+
+    /// Reads what is made only later.
+    fn reads_ahead(view: &View<'_>, id: NodeId) -> Option<Change> {
+        let Op::Add(_) = view.node(id).op else { return None };
+        let first = *view.order().first()?;
+        let mut patch = view.patch();
+        patch.before(first);
+        let early = patch.node(Neg {}, &view.node(id).inputs[..1])?;
+        patch.replace(*view.node(id).outputs.first()?, early)
+    }
+
+    #[test]
+    fn a_rule_that_breaks_the_program_is_named() {
+        let broken = run(program(CHAIN), &[rule("reads-ahead", reads_ahead)], Options::default());
+        let message = broken.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(
+            message.starts_with("pass reads-ahead broke the program:\nerror[IR010]"),
+            "{message}"
+        );
+    }
+}

@@ -1,5 +1,6 @@
 //! Computes what depends on constants alone, by the meaning of the operations. Truth values and counts cannot be written, or not
-//! as shortly, so that what makes them is looked through: a causal mask becomes one constant.
+//! as shortly, so that what makes them is looked through: a causal mask becomes one constant. A choice that constants make alike
+//! for all elements is made.
 //!
 //! What would be written has at most [`FOLDED_ELEMENTS`] elements, unless one number stands for all of them: a constant is
 //! text, and takes eight bytes an element here. Larger ones are left to the lowering, which computes whatever depends on
@@ -14,7 +15,9 @@
 //!   %4: f32[] = constant() {dtype = f32, shape = [], values = [0]}
 //!   %5: f32[] = constant() {dtype = f32, shape = [], values = [-10000]}
 //!   %6: f32[2,2] = select(%3, %4, %5)
-//!   %7: f32[2,2] = add(%0, %6)
+//!   %9: bool[] = less(%5, %4)
+//!   %10: f32[2,2] = select(%9, %0, %6)
+//!   %7: f32[2,2] = add(%10, %6)
 //!   %8: f32[900,900] = broadcast_to(%5) {shape = [900, 900]}
 //!   output %7 "y"
 //!   output %8 "z"
@@ -44,6 +47,20 @@ pub const FOLDED_ELEMENTS: usize = 4096;
 
 fn rewrite(view: &View<'_>, id: NodeId) -> Option<Change> {
     let node = view.node(id);
+    if let (Op::Select(_), &[condition, x, y], &[result]) =
+        (&node.op, node.inputs.as_slice(), node.outputs.as_slice())
+        && view.is_fixed(condition)
+        && let Some(condition) = known(view, condition)
+    {
+        let chosen = match condition.bools() {
+            all if all.iter().all(|&chosen| chosen) => Some(x),
+            all if all.iter().all(|&chosen| !chosen) => Some(y),
+            _ => None,
+        };
+        if let Some(change) = chosen.and_then(|chosen| view.patch().replace(result, chosen)) {
+            return Some(change);
+        }
+    }
     if matches!(node.op, Op::Constant(_) | Op::Iota(_)) || !view.is_fixed_node(id) {
         return None;
     }

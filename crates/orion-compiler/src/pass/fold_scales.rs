@@ -1,5 +1,6 @@
-//! Folds factors: two into one, and one of a product with a weight into the weight, where it costs nothing. A negation is a
-//! factor of -1, a quotient by a number the factor of its reciprocal.
+//! Folds factors: two into one, and one of a product with a weight into the weight, where it costs nothing; also that of a
+//! product of two values, such as scores, if a weight has a part in one of them. A negation is a factor of -1, a quotient by a
+//! number the factor of its reciprocal.
 //!
 //! Rounds differently: a product of two factors is rounded to the element type, and so are scaled weights (computed in `f32`),
 //! instead of the results in between. Where factors are powers of two nothing changes. A quotient by another number stays one
@@ -63,8 +64,11 @@ fn rewrite(view: &View<'_>, id: NodeId) -> Option<Change> {
         if let Some((x, first)) = scaled(view, inner) {
             return one_factor(view, y, x, first * scale);
         }
-        if let Some(change) = into_weight(view, y, x, scale) {
-            return Some(change);
+        let mut patch = view.patch();
+        if goes_into_a_weight(scale)
+            && let Some(scaled) = with_scale(view, &mut patch, x, scale)
+        {
+            return patch.replace(y, scaled);
         }
     }
     // A quotient by a power of two as a product: the reciprocal is exact.
@@ -124,35 +128,56 @@ fn goes_into_a_weight(scale: f64) -> bool {
     (1.0 / 16.0..=16.0).contains(&scale.abs())
 }
 
-/// A scale of a product with a weight, with only reshapes and transposes between them.
-fn into_weight(view: &View<'_>, y: ValueId, x: ValueId, scale: f64) -> Option<Change> {
-    if !goes_into_a_weight(scale) {
+/// What `value` becomes when it is multiplied with a factor that goes into a weight: that of the product which makes it, of one
+/// that makes an operand of a product or of a sum with a weight, of one that is reshaped or transposed. Nothing else may read
+/// what changes.
+fn with_scale(
+    view: &View<'_>,
+    patch: &mut Patch<'_>,
+    value: ValueId,
+    scale: f64,
+) -> Option<ValueId> {
+    let id = view.producer(value)?;
+    if !view.is_read_once(value) {
         return None;
     }
-    let (mut at, mut between) = (x, Vec::new());
-    let product = loop {
-        let id = view.producer(at)?;
-        let node = view.node(id);
-        if !view.is_read_once(at) {
-            return None;
-        }
-        if let Some(product) = weight_of(view, id) {
-            break product;
-        }
-        match (&node.op, node.inputs.as_slice()) {
-            (Op::Reshape(_) | Op::Transpose(_), &[inner]) => {
-                between.push(node.op.clone());
-                at = inner;
-            }
-            _ => return None,
-        }
-    };
-    let mut patch = view.patch();
-    let mut result = product.scaled(view, &mut patch, product.x, scale, true)?;
-    for op in between.into_iter().rev() {
-        result = patch.node(op, &[result])?;
+    if let Some(product) = weight_of(view, id) {
+        return product.scaled(view, patch, product.x, scale, true);
     }
-    patch.replace(y, result)
+    let node = view.node(id);
+    let operands = match (&node.op, node.inputs.as_slice()) {
+        (Op::Reshape(_) | Op::Transpose(_), &[x]) => vec![with_scale(view, patch, x, scale)?],
+        (Op::Matmul(_), &[x, y]) => match with_scale(view, patch, x, scale) {
+            Some(x) => vec![x, y],
+            None => vec![x, with_scale(view, patch, y, scale)?],
+        },
+        (Op::Add(_), &[x, y]) if view.is_fixed(y) => {
+            let x = with_scale(view, patch, x, scale)?;
+            vec![x, narrowed(view, patch, y, scale)?]
+        }
+        (Op::Add(_), &[x, y]) if view.is_fixed(x) => {
+            let y = with_scale(view, patch, y, scale)?;
+            vec![narrowed(view, patch, x, scale)?, y]
+        }
+        _ => return None,
+    };
+    patch.node(node.op.clone(), &operands)
+}
+
+/// [`times`] in the element type of the weight.
+fn narrowed(
+    view: &View<'_>,
+    patch: &mut Patch<'_>,
+    weight: ValueId,
+    scale: f64,
+) -> Option<ValueId> {
+    let dtype = view.type_of(weight).dtype;
+    let wide = times(view, patch, weight, scale)?;
+    if patch.type_of(wide).dtype == dtype {
+        Some(wide)
+    } else {
+        patch.node(Cast { dtype }, &[wide])
+    }
 }
 
 /// A product of a value with one that is known when the program is loaded.

@@ -24,6 +24,7 @@ mod merge_common;
 mod merge_reshapes;
 mod merge_transposes;
 mod segments;
+mod sink_broadcasts;
 mod sink_layouts;
 mod split_at_notch;
 mod split_conv_bias;
@@ -49,6 +50,7 @@ pub use lift_reshapes::LIFT_RESHAPES;
 pub use merge_common::MERGE_COMMON;
 pub use merge_reshapes::MERGE_RESHAPES;
 pub use merge_transposes::MERGE_TRANSPOSES;
+pub use sink_broadcasts::SINK_BROADCASTS;
 pub use sink_layouts::SINK_LAYOUTS;
 pub use split_at_notch::SPLIT_AT_NOTCH;
 pub use split_conv_bias::SPLIT_CONV_BIAS;
@@ -93,6 +95,7 @@ pub const RULES: &[Rule] = &[
     MERGE_COMMON,
     MERGE_RESHAPES,
     MERGE_TRANSPOSES,
+    SINK_BROADCASTS,
     SINK_LAYOUTS,
     SPLIT_AT_NOTCH,
     SPLIT_CONV_BIAS,
@@ -128,6 +131,8 @@ pub const ENGINE: &[Rule] = &[
     // After merging, so that equal constants are computed once; larger ones are computed when weights are written.
     FOLD_CONSTANTS,
     CANCEL_CONCAT,
+    // Before layouts move: broadcasts would stand in their way.
+    SINK_BROADCASTS,
     // Products with weights first become convolutions, which bring reshapes and transposes that the next rules move.
     FUSE_CONV1X1,
     // Reshapes and transposes move towards each other, then into one another or away.
