@@ -1,9 +1,9 @@
 //! From a model's graph to the pieces that run on the engine and on the host.
 
 use super::{CachePart, Options, form};
-use crate::partition::{self, Cut, Partition, Side, partition};
+use crate::partition::{self, Cut, Partition, Side, hoist, partition};
 use crate::pass::expand::expand_composites;
-use crate::pass::{self, DROP_UNREAD, ENGINE, MERGE_COMMON, PassError, Rule, run, run_until_quiet};
+use crate::pass::{self, ENGINE, PassError, run_until_quiet};
 use crate::target::Target;
 use crate::{BuildError, DType, Diagnostics, Op, Program, TensorType, verify};
 
@@ -43,16 +43,14 @@ pub fn pieces(
 ) -> Result<Pieces, PipelineError> {
     let formed = form(program, options)?;
     let expanded = verify(expand_composites(&formed.program, &stays_whole)?)?;
-    let passes = pass::Options { target, ..pass::Options::default() };
-    // What the way back computes again must not become one with the way there: not before they are apart.
-    let rules: Vec<Rule> =
-        ENGINE.iter().filter(|rule| rule.name != MERGE_COMMON.name).copied().collect();
-    let rewritten = run_until_quiet(expanded, &rules, passes)?;
     let options = partition::Options { cut, weights: options.weights };
-    let mut partition = partition(&rewritten, options)?;
+    let mut partition = partition(&expanded, options)?;
+    let passes = pass::Options { target, ..pass::Options::default() };
     for piece in partition.pieces.iter_mut().filter(|piece| piece.side == Side::Engine) {
+        // Pieces are rewritten when they are apart: what the way back computes again stays apart from the way there.
         let program = verify(std::mem::take(&mut piece.program))?;
-        piece.program = run(program, &[DROP_UNREAD, MERGE_COMMON], passes)?.into_inner();
+        piece.program = run_until_quiet(program, ENGINE, passes)?.into_inner();
+        hoist(piece)?;
     }
     Ok(Pieces { partition, caches: formed.caches })
 }

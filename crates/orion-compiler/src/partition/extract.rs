@@ -177,7 +177,10 @@ impl Copy<'_, '_> {
             return known;
         }
         let program = self.cutter.program;
-        let ty = self.held(program.type_of(value));
+        let ty = match program.definition(value) {
+            Definition::Weight(_) => program.type_of(value).clone(),
+            _ => self.held(program.type_of(value)),
+        };
         let copied = match program.producer_of::<Constant>(value) {
             // A number is part of the text.
             Some((_, constant)) if constant.values.len() == 1 => {
@@ -331,7 +334,7 @@ fn relative(name: &str, first: usize) -> String {
 }
 
 /// `name`, or with a number behind it where it is taken.
-fn free(taken: &mut BTreeSet<String>, name: &str) -> String {
+pub(super) fn free(taken: &mut BTreeSet<String>, name: &str) -> String {
     let mut chosen = name.to_owned();
     let mut count = 1;
     while !taken.insert(chosen.clone()) {

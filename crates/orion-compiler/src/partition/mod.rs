@@ -9,6 +9,7 @@
 //!   weights are inputs.
 
 mod extract;
+mod hoist;
 mod label;
 mod run;
 mod side;
@@ -20,6 +21,7 @@ use crate::engine::WeightForm;
 use crate::ir::types::TypeError;
 use crate::{BuildError, Program, TensorType, ValueId, Verified};
 
+pub(crate) use hoist::hoist;
 pub use label::Cut;
 pub use run::{PieceError, Run, interpret_pieces};
 
