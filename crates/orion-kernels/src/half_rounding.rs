@@ -19,6 +19,22 @@ pub fn round_to_f16(pool: &Pool, values: &mut [f32], ties: Ties) {
     });
 }
 
+/// As [`round_to_f16`], for an engine that has no NaN, which becomes zero, and no negative zero.
+pub fn round_to_f16_without_nan(pool: &Pool, values: &mut [f32], ties: Ties) {
+    share(pool, values, 16, |values, _| {
+        vectorized!(pool.isa(), round_without_nan(values: &mut [f32], ties: Ties));
+    });
+}
+
+#[inline(always)]
+fn round_without_nan<const FUSED: bool>(values: &mut [f32], ties: Ties) {
+    let one = |x: f32, ties: Ties| round(if x.is_nan() { 0.0 } else { x }, ties) + 0.0;
+    match ties {
+        Ties::Even => values.iter_mut().for_each(|x| *x = one(*x, Ties::Even)),
+        Ties::Away => values.iter_mut().for_each(|x| *x = one(*x, Ties::Away)),
+    }
+}
+
 #[inline(always)]
 fn round_all<const FUSED: bool>(values: &mut [f32], ties: Ties) {
     match ties {
@@ -105,6 +121,17 @@ mod tests {
         }
         // 2049 is half-way between 2048 and 2050.
         assert_eq!(rounded(&[2049.0, -2049.0], Ties::Away, Isa::detect()), [2050.0, -2050.0]);
+    }
+
+    #[test]
+    fn nan_and_negative_zero_become_zero_where_there_are_none() {
+        for ties in [Ties::Even, Ties::Away] {
+            let mut values = [f32::NAN, -0.0, -1e-30, 1.0, f32::NEG_INFINITY, 70_000.0];
+            round_to_f16_without_nan(&Pool::new(1, Isa::detect()), &mut values, ties);
+            let bits = values.map(f32::to_bits);
+            let expected = [0.0, 0.0, 0.0, 1.0, f32::NEG_INFINITY, f32::INFINITY];
+            assert_eq!(bits, expected.map(f32::to_bits), "{ties:?}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 pub mod backend;
 pub mod cpu;
+pub mod neural_engine;
+mod placement;
 pub mod reference;
 pub mod tolerance;
 pub mod weights;
