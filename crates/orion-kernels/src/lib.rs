@@ -5,23 +5,30 @@
 pub mod activation;
 pub mod arena;
 pub mod attention;
+pub mod broadcast;
+pub mod columns;
 pub mod convert;
 pub mod dropout;
 pub mod elementwise;
 mod exp;
 pub mod format;
 pub mod gradient;
+pub mod half_rounding;
 pub mod isa;
 pub mod limits;
 pub mod matmul;
 pub mod memory;
 pub mod norm;
 pub mod optimizer;
+pub mod permute;
 pub mod pool;
+pub mod reduce;
 pub mod rope;
 pub mod softmax;
+pub mod surface;
 #[cfg(test)]
 mod testing;
+pub mod unary;
 mod vectorize;
 
 pub use format::WeightFormat;

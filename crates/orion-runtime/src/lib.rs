@@ -7,6 +7,8 @@
 pub mod backend;
 pub mod cpu;
 pub mod expression;
+pub mod neural_engine;
+mod placement;
 pub mod reference;
 pub mod tolerance;
 pub mod weights;

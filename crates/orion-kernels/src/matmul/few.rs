@@ -6,12 +6,22 @@ use std::ops::Range;
 use super::{FEW, GROUP_ROWS, PackedMatrix, TOGETHER, Tile};
 use crate::pool::{DisjointMut, Pool};
 
+/// How a product `[m, rows]` lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Row after row.
+    Rows,
+    /// Column after column: `[rows, m]`.
+    Columns,
+}
+
 pub(super) fn few(
     pool: &Pool,
     x: &[f32],
     m: usize,
     matrices: &[&PackedMatrix],
     outputs: &mut [&mut [f32]],
+    order: Order,
 ) {
     debug_assert!(m <= FEW);
     let outputs: Vec<_> = outputs.iter_mut().map(|output| DisjointMut::new(output)).collect();
@@ -27,9 +37,17 @@ pub(super) fn few(
                 matrix.few(pool.isa(), groups.clone(), x, m, tiles);
                 for (group, tile) in groups.zip(&*tiles) {
                     let rows = group * GROUP_ROWS..((group + 1) * GROUP_ROWS).min(matrix.rows());
+                    if order == Order::Columns {
+                        // SAFETY: every group belongs to one thread, and groups own disjoint rows of the matrix.
+                        let out = unsafe { output.slice(rows.start * m..rows.end * m) };
+                        for (lane, out) in out.chunks_mut(m).enumerate() {
+                            out.iter_mut().zip(tile).for_each(|(out, sums)| *out = sums[lane]);
+                        }
+                        continue;
+                    }
                     for (i, sums) in tile.iter().enumerate().take(m) {
                         let at = i * matrix.rows();
-                        // SAFETY: every group belongs to one thread, and groups own disjoint rows of the output.
+                        // SAFETY: as above.
                         let out = unsafe { output.slice(at + rows.start..at + rows.end) };
                         out.copy_from_slice(&sums[..rows.len()]);
                     }

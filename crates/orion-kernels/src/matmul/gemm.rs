@@ -157,16 +157,15 @@ impl Plan {
     }
 }
 
-/// The product of rows `x` `[m, columns]` with packed matrices, as [`super::matmul`].
+/// The product of `x` `[m, columns]` with packed matrices, as [`super::matmul`].
 pub(super) fn gemm(
     pool: &Pool,
     scratch: &mut Scratch,
-    x: &[f32],
-    m: usize,
+    x: MatrixView<'_>,
     matrices: &[&PackedMatrix],
     outputs: &mut [&mut [f32]],
 ) {
-    let columns = x.len() / m;
+    let (m, columns) = (x.row_count(), x.column_count());
     let all_bf16 = matrices.iter().all(|matrix| matrix.format() == WeightFormat::BF16);
     let kernel = TileKernel::of(pool.isa(), all_bf16.then_some(Narrow::Bf16));
     let rights: Vec<_> = matrices
@@ -179,7 +178,6 @@ pub(super) fn gemm(
             accumulate: false,
         })
         .collect();
-    let x = MatrixView::rows(x, m, columns);
     let x = if kernel.units == Units::Pairs { x.in_bf16() } else { x };
     run(pool, scratch, &Plan::new(pool.isa(), kernel, m, columns), &x, &rights);
 }

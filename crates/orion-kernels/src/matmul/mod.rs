@@ -4,18 +4,22 @@
 //! output and nothing is ever summed across lanes. One layout per format serves the streaming kernels, the blocked
 //! product and single-row reads.
 //!
-//! [`product`] multiplies any two dense matrices, as training does, through the same blocked kernels.
+//! [`product`] multiplies any two dense matrices, as training does, through the same blocked kernels. [`channel_product`]
+//! takes and gives activations by channels, [`fixed`] sums in fixed point.
 //!
 //! There are two families of formats. [`dense`] ones are multiplied as f32 or bf16: streaming in [`few`], blocked in
 //! [`gemm`]. [`quantized`] ones have kernels of their own for any number of rows, since they round `x` to integers once.
 
+mod channels;
 mod dense;
 mod few;
+pub mod fixed;
 mod gemm;
 pub(crate) mod lanes;
 mod packed;
 mod quantized;
 
+pub use channels::channel_product;
 pub(crate) use gemm::{Bf16, grow, pair_up};
 pub use gemm::{MatrixView, product};
 pub use packed::{MatrixSource, PackError, PackedMatrix};
@@ -39,6 +43,8 @@ pub struct Scratch {
     activations: Option<PageBuffer>,
     panels: Option<PageBuffer>,
     rounded: Vec<quantized::Activations>,
+    /// A product, or activations, before or after they are turned.
+    turned: Option<PageBuffer>,
     /// For who computes a loss.
     pub(crate) logits: Option<PageBuffer>,
 }
@@ -100,9 +106,10 @@ fn dense_product(
     outputs: &mut [&mut [f32]],
 ) {
     if m <= FEW {
-        few::few(pool, x, m, matrices, outputs);
+        few::few(pool, x, m, matrices, outputs, few::Order::Rows);
     } else {
-        gemm::gemm(pool, scratch, x, m, matrices, outputs);
+        let x = MatrixView::rows(x, m, x.len() / m);
+        gemm::gemm(pool, scratch, x, matrices, outputs);
     }
 }
 

@@ -17,6 +17,7 @@ use super::frame::{Frame, Place, StateBuffer, encode};
 use super::step::{self, Claim, Step};
 use super::store::WeightStore;
 use crate::backend::{CompileError, TensorViewMut};
+use crate::placement::{Life, place};
 use crate::reference::narrow;
 
 /// A program ready to run.
@@ -284,38 +285,6 @@ fn prepare(program: &Verified<Program>) -> Result<Verified<Program>, CompileErro
         .map_err(|error| refuse(error.to_string()))
 }
 
-/// From which to which step a value is needed, and how many numbers it takes.
-struct Life {
-    from: usize,
-    to: usize,
-    room: usize,
-}
-
-/// Where each value starts in the arena, and its length: the largest values first, each as low as those that live at the
-/// same time allow (Pisarchyk and Lee, 2020, "greedy by size").
-fn pack_lives(lives: &BTreeMap<ValueId, Life>) -> (Vec<(ValueId, usize)>, usize) {
-    /// Numbers of a cache line, so that threads that share a value never share a line of two.
-    const LINE: usize = 16;
-    let mut order: Vec<(&ValueId, &Life)> = lives.iter().collect();
-    order.sort_by_key(|(_, life)| std::cmp::Reverse(life.room));
-    let (mut placed, mut starts, mut length) = (Vec::<(usize, &Life)>::new(), Vec::new(), 0);
-    for (&value, life) in order {
-        let mut start = 0;
-        for &(other_start, other) in &placed {
-            let meets = life.from <= other.to && other.from <= life.to;
-            if meets && other_start < start + life.room && start < other_start + other.room {
-                start = (other_start + other.room).next_multiple_of(LINE);
-            }
-        }
-        // In order of their starts, so that one look at each finds the first gap.
-        let at = placed.partition_point(|&(other_start, _)| other_start <= start);
-        placed.insert(at, (start, life));
-        starts.push((value, start));
-        length = length.max(start + life.room);
-    }
-    (starts, length)
-}
-
 /// Gives every value that a step writes a place; two values share memory when the first is last read before the second
 /// is written. Returns how many numbers the arena has to hold.
 fn assign(planning: &Planning<'_>, claims: &[Claim]) -> (Places, usize) {
@@ -367,7 +336,7 @@ fn assign(planning: &Planning<'_>, claims: &[Claim]) -> (Places, usize) {
             }
         }
     }
-    let (starts, arena) = pack_lives(&lives);
+    let (starts, arena) = place(&lives);
     for (root, start) in starts {
         places[root.index()] = Some(Place::Arena(start));
     }

@@ -22,7 +22,7 @@ mod state;
 use std::collections::BTreeMap;
 
 use super::scope::Scope;
-use super::syntax::{Dim, Function, Statement, Type, Word};
+use super::syntax::{self, Dim, Function, Statement, Type, Word};
 use crate::{Builder, DType, Diagnostic, Program, Tensor, TensorType, Value};
 use call::{Call, axis_of};
 
@@ -72,6 +72,27 @@ impl Source {
             Self::File { path, offset } => constant::read_file(path, *offset, ty, files),
         }
     }
+}
+
+/// The numbers of a constant: a literal, or what a file holds.
+///
+/// # Errors
+/// When it is neither, or the file does not hold it.
+pub fn constant_tensor(value: &syntax::Value<'_>, files: &dyn Files) -> Result<Tensor, Diagnostic> {
+    constant::tensor(value, files).map_err(|refusal| Diagnostic::new(refusal.code, refusal.message))
+}
+
+/// The graph's type for a type of the text: whole numbers of every width are `i32`.
+///
+/// # Errors
+/// When there is none, a dimension is unknown or zero, or the tensor is larger than any memory.
+pub fn value_type(ty: &Type<'_>) -> Result<TensorType, Diagnostic> {
+    tensor_type(ty, ty.head())
+}
+
+/// Path of the file and offset of the descriptor, if a value is a constant in a file.
+pub fn constant_place(value: &syntax::Value<'_>) -> Option<(String, u64)> {
+    constant::place(value)
 }
 
 /// How an operation becomes nodes: its results, or why it cannot.

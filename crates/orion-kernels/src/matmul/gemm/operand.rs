@@ -203,6 +203,22 @@ impl<'a> MatrixView<'a> {
         }
     }
 
+    /// Writes the rows `rows` side by side: `out[column · width + index]` is element `column` of the row with this index.
+    pub(in crate::matmul) fn turn_rows(&self, rows: Range<usize>, width: usize, out: &mut [f32]) {
+        if self.by_columns {
+            for (column, out) in (0..self.columns).zip(out.chunks_mut(width)) {
+                copy_short(self.line(column, &rows), out);
+            }
+        } else {
+            for (index, row) in rows.enumerate() {
+                let line = self.line(row, &(0..self.columns));
+                for (out, &value) in out.chunks_mut(width).zip(line) {
+                    out[index] = value;
+                }
+            }
+        }
+    }
+
     /// The part `part` of a stored line.
     fn line(&self, index: usize, part: &Range<usize>) -> &'a [f32] {
         &self.data[index * self.stride..][part.clone()]

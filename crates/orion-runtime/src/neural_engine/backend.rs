@@ -1,0 +1,137 @@
+//! The Neural Engine as a backend: a program is laid out for the engine, cut into pieces, written as MIL and compiled; runs
+//! go piece by piece, the host's on the CPU. Nothing here knows which [`Device`] it is.
+//!
+//! Surfaces stay where they are: what one program writes, the next one reads. A key-value cache is a surface of each layer;
+//! the host copies the columns of new tokens behind those that are there.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use orion_compiler::engine::{self, WeightForm};
+use orion_compiler::partition::{Cut, Side};
+use orion_compiler::{Op, TensorType, Verified};
+
+use super::plan::{EnginePlan, PlanBuilder};
+use super::session::EngineSession;
+use super::{Device, DeviceError};
+use crate::backend::{Backend, CompileError, Executable, ProgramId, Session, Support, Widths};
+use crate::cpu::Cpu;
+use crate::weights::WeightSet;
+
+/// How programs are made for the engine.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineOptions {
+    /// Where programs begin and end.
+    pub cut: Cut,
+    /// Whether norms keep their squares within `f16`.
+    pub ranged_norms: bool,
+    /// Tokens that a program computes at once, few and many.
+    pub widths: Widths,
+    /// Threads of the CPU for what the engine does not do; 0 takes all cores.
+    pub threads: usize,
+}
+
+/// The Neural Engine.
+pub struct NeuralEngine {
+    device: Arc<dyn Device>,
+    host: Cpu,
+    options: EngineOptions,
+}
+
+impl std::fmt::Debug for NeuralEngine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NeuralEngine({})", self.device.description().name)
+    }
+}
+
+impl NeuralEngine {
+    /// The engine on a device.
+    pub fn new(device: Arc<dyn Device>, options: EngineOptions) -> Self {
+        Self { device, host: Cpu::new(options.threads), options }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Arc<dyn Device> {
+        &self.device
+    }
+}
+
+impl Backend for NeuralEngine {
+    fn name(&self) -> &'static str {
+        if self.device.description().is_simulated { "sim" } else { "ane" }
+    }
+
+    fn supports(&self, op: &Op, inputs: &[TensorType]) -> Support {
+        self.host.supports(op, inputs)
+    }
+
+    fn widths(&self) -> Widths {
+        self.options.widths
+    }
+
+    fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError> {
+        let host = self.host.load(Arc::clone(&weights))?;
+        Ok(Arc::new(EngineExecutable {
+            device: Arc::clone(&self.device),
+            host,
+            weights,
+            options: self.options,
+            constants: Mutex::default(),
+            programs: Arc::default(),
+        }))
+    }
+}
+
+pub(super) type Plans = Arc<RwLock<Vec<Arc<EnginePlan>>>>;
+
+struct EngineExecutable {
+    device: Arc<dyn Device>,
+    host: Arc<dyn Executable>,
+    weights: Arc<WeightSet>,
+    options: EngineOptions,
+    /// Files of constants by how they are computed, for all programs of the model.
+    constants: Mutex<BTreeMap<String, Arc<[u8]>>>,
+    programs: Plans,
+}
+
+impl Executable for EngineExecutable {
+    fn add(&self, program: &Verified<orion_compiler::Program>) -> Result<ProgramId, CompileError> {
+        let options = engine::Options {
+            weights: WeightForm::Constants,
+            ranged_norms: self.options.ranged_norms,
+            ..engine::Options::default()
+        };
+        let pieces = engine::pieces(program, options, self.options.cut, self.device.description().target)
+            .map_err(|error| CompileError::Unsupported { reason: error.to_string() })?;
+        let mut constants = self.constants.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut builder = PlanBuilder {
+            device: &*self.device,
+            host: &*self.host,
+            weights: &self.weights,
+            constants: &mut constants,
+        };
+        let mut plan = EnginePlan::new(program, &pieces);
+        for piece in &pieces.partition.pieces {
+            match piece.side {
+                Side::Host => builder.host_piece(&mut plan, piece)?,
+                Side::Engine => builder.engine_piece(&mut plan, piece)?,
+            }
+        }
+        let mut programs = self.programs.write().unwrap_or_else(PoisonError::into_inner);
+        programs.push(Arc::new(plan));
+        Ok(ProgramId(programs.len() - 1))
+    }
+
+    fn session(&self) -> Box<dyn Session> {
+        Box::new(EngineSession::new(
+            Arc::clone(&self.device),
+            self.host.session(),
+            Arc::clone(&self.programs),
+        ))
+    }
+}
+
+/// A device's refusal as that of a backend.
+pub(super) fn refused(error: DeviceError) -> CompileError {
+    CompileError::Device(Box::new(error))
+}

@@ -1,0 +1,44 @@
+//! The Neural Engine: what a device that runs MIL has to do ([`device`]), and a software engine that does it
+//! ([`simulator`]). What lies above the contract cannot know which one runs.
+//!
+//! ```
+//! use orion_runtime::neural_engine::simulator::{Settings, Simulator};
+//! use orion_runtime::neural_engine::{BlobFiles, Device, ProgramSource, Request};
+//!
+//! let text = "program(1.3)
+//! [buildInfo = dict<string, string>({{\"coremlc-version\", \"3505.4.1\"}})]
+//! { func main<ios18>(tensor<fp16, [1, 8, 1, 32]> a, tensor<fp16, [1, 8, 1, 32]> b) {
+//!     tensor<fp16, [1, 8, 1, 32]> sum = add(x = a, y = b)[name = string(\"sum\")];
+//! } -> (sum); }";
+//! let device = Simulator::new(Settings::default());
+//! let program = device.compile(&ProgramSource { name: "sum", text, blobs: &BlobFiles::default() })?;
+//! program.load()?;
+//! let procedure = program.attributes()?.procedures.remove(0);
+//! let surfaces = |ports: &[orion_runtime::neural_engine::Port]| {
+//!     ports.iter().map(|port| Ok((port.symbol, device.surface(port.bytes)?))).collect()
+//! };
+//! let request = Request { procedure: 0, inputs: surfaces(&procedure.inputs)?, outputs: surfaces(&procedure.outputs)? };
+//! request.inputs[0].1.write_f32(&procedure.inputs[0], &[1.5; 256])?;
+//! request.inputs[1].1.write_f32(&procedure.inputs[1], &[2.0; 256])?;
+//! program.eval(&request)?;
+//! let mut sum = [0.0; 256];
+//! request.outputs[0].1.read_f32(&procedure.outputs[0], &mut sum)?;
+//! assert_eq!(sum, [3.5; 256]);
+//! # Ok::<(), orion_runtime::neural_engine::DeviceError>(())
+//! ```
+
+mod blobs;
+pub mod device;
+mod error;
+mod port;
+pub mod simulator;
+mod surface;
+
+pub use blobs::BlobFiles;
+pub use device::{
+    Attributes, CompiledProgram, Counters, Description, Device, Evaluation, Procedure,
+    ProgramSource, Request,
+};
+pub use error::{Detail, DeviceError, NativeError};
+pub use port::{Port, Region};
+pub use surface::{Surface, SurfaceMemory};

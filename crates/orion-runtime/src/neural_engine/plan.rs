@@ -1,0 +1,205 @@
+//! What a run does, piece by piece: which program, and which value lies in which of its operands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use half::f16;
+use orion_compiler::engine::{CachePart, Pieces};
+use orion_compiler::mil::blob::{BlobType, BlobWriter};
+use orion_compiler::mil::lower::{Content, Lowered, lower};
+use orion_compiler::partition::Piece;
+use orion_compiler::{DType, Program, TensorType, ValueId, verify};
+
+use super::backend::refused;
+use super::{BlobFiles, CompiledProgram, Device, Port, ProgramSource};
+use crate::backend::{CompileError, Executable, ProgramId};
+use crate::expression::evaluate;
+use crate::weights::WeightSet;
+
+/// A program in pieces, compiled.
+pub(super) struct EnginePlan {
+    /// The program as it was given: its signature is what a run is asked for.
+    pub(super) signature: Program,
+    /// Types of all values of the program in pieces.
+    pub(super) types: BTreeMap<ValueId, TensorType>,
+    pub(super) inputs: Vec<Given>,
+    pub(super) outputs: Vec<(usize, ValueId)>,
+    pub(super) caches: Vec<Cache>,
+    pub(super) steps: Vec<Step>,
+}
+
+/// An input of the program in pieces.
+pub(super) struct Given {
+    pub(super) value: ValueId,
+    /// Index in the signature; none for a part of a cache.
+    pub(super) index: Option<usize>,
+}
+
+/// A part of a cache.
+pub(super) struct Cache {
+    pub(super) part: CachePart,
+    /// The columns that are there.
+    pub(super) columns: ValueId,
+    /// The columns of the new tokens.
+    pub(super) new: ValueId,
+}
+
+/// A piece.
+pub(super) enum Step {
+    Host { program: ProgramId, inputs: Vec<ValueId>, outputs: Vec<ValueId>, label: String },
+    Engine(EngineStep),
+}
+
+/// A program of the engine.
+pub(super) struct EngineStep {
+    pub(super) label: String,
+    pub(super) program: Arc<dyn CompiledProgram>,
+    pub(super) inputs: Vec<(Port, ValueId)>,
+    pub(super) outputs: Vec<(Port, ValueId)>,
+}
+
+impl EnginePlan {
+    pub(super) fn new(signature: &Program, pieces: &Pieces) -> Self {
+        let whole = &pieces.partition.program;
+        let index_of = |name: &str| signature.inputs().iter().position(|input| input.name == name);
+        let inputs = (whole.inputs().iter())
+            .map(|input| Given { value: input.value, index: index_of(&input.name) })
+            .collect();
+        let output = |name: &str| whole.outputs().iter().find(|output| output.name == name);
+        let outputs = (signature.outputs().iter().enumerate())
+            .filter_map(|(index, wanted)| Some((index, output(&wanted.name)?.value)))
+            .collect();
+        let input = |name: &str| whole.inputs().iter().find(|input| input.name == name);
+        let caches = (pieces.caches.iter())
+            .filter_map(|part| {
+                let (columns, new) = (input(&part.input)?.value, output(&part.output)?.value);
+                Some(Cache { part: part.clone(), columns, new })
+            })
+            .collect();
+        let mut types = BTreeMap::new();
+        let ports = pieces.partition.pieces.iter().flat_map(|piece| piece.inputs.iter().chain(&piece.outputs));
+        for port in ports {
+            types.insert(port.value, whole.type_of(port.value).clone());
+        }
+        for parameter in whole.inputs().iter().chain(whole.outputs()) {
+            types.insert(parameter.value, whole.type_of(parameter.value).clone());
+        }
+        Self { signature: signature.clone(), types, inputs, outputs, caches, steps: Vec::new() }
+    }
+}
+
+/// Compiles pieces into a plan.
+pub(super) struct PlanBuilder<'a> {
+    pub(super) device: &'a dyn Device,
+    pub(super) host: &'a dyn Executable,
+    pub(super) weights: &'a WeightSet,
+    pub(super) constants: &'a mut BTreeMap<String, Arc<[u8]>>,
+}
+
+impl PlanBuilder<'_> {
+    pub(super) fn host_piece(&mut self, plan: &mut EnginePlan, piece: &Piece) -> Result<(), CompileError> {
+        let program = verify(piece.program.clone())
+            .map_err(|error| CompileError::Unsupported { reason: error.to_string() })?;
+        plan.steps.push(Step::Host {
+            program: self.host.add(&program)?,
+            inputs: piece.inputs.iter().map(|port| port.value).collect(),
+            outputs: piece.outputs.iter().map(|port| port.value).collect(),
+            label: piece.label.clone(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn engine_piece(
+        &mut self,
+        plan: &mut EnginePlan,
+        piece: &Piece,
+    ) -> Result<(), CompileError> {
+        let unsupported = |reason: String| CompileError::Unsupported { reason };
+        let program =
+            verify(piece.program.clone()).map_err(|error| unsupported(error.to_string()))?;
+        let target = self.device.description().target;
+        let lowered = lower(&program, target).map_err(|diagnostic| {
+            unsupported(format!("{}: {}: {}", piece.label, diagnostic.code, diagnostic.message))
+        })?;
+        let blobs = self.blobs(piece, &lowered)?;
+        let source = ProgramSource { name: &piece.label, text: &lowered.text, blobs: &blobs };
+        let compiled: Arc<dyn CompiledProgram> =
+            Arc::from(self.device.compile(&source).map_err(refused)?);
+        compiled.load().map_err(refused)?;
+        let attributes = compiled.attributes().map_err(refused)?;
+        let procedure = attributes
+            .procedures
+            .into_iter()
+            .next()
+            .ok_or_else(|| unsupported(format!("{}: no procedure was published", piece.label)))?;
+        // The text's names are the program's; which of a piece's values each is, the lowering says.
+        let bind = |published: Vec<Port>,
+                    written: &[orion_compiler::mil::lower::Port],
+                    values: &[orion_compiler::partition::Port]| {
+            published
+                .into_iter()
+                .map(|port| {
+                    let found = written.iter().find(|other| other.name == port.name);
+                    let value = found.and_then(|other| {
+                        values.iter().find(|value| value.name == other.parameter)
+                    });
+                    match value {
+                        Some(value) => Ok((port, value.value)),
+                        None => Err(unsupported(format!(
+                            "{}: the engine published `{}`, which the program does not have",
+                            piece.label, port.name
+                        ))),
+                    }
+                })
+                .collect::<Result<Vec<_>, _>>()
+        };
+        let inputs = bind(procedure.inputs, &lowered.inputs, &piece.inputs)?;
+        let outputs = bind(procedure.outputs, &lowered.outputs, &piece.outputs)?;
+        let label = piece.label.clone();
+        plan.steps.push(Step::Engine(EngineStep { label, program: compiled, inputs, outputs }));
+        Ok(())
+    }
+
+    /// The files of a program's constants. What two programs compute alike is computed once.
+    fn blobs(&mut self, piece: &Piece, lowered: &Lowered) -> Result<BlobFiles, CompileError> {
+        let mut files = BlobFiles::new();
+        for constant in &lowered.constants {
+            let bytes = match &constant.content {
+                Content::Literal(tensor) => file_of(&tensor.to_f32()),
+                Content::Weight(name) => {
+                    let expression = piece.weights.iter().find(|found| found.name == *name);
+                    let program = &expression
+                        .ok_or_else(|| CompileError::Unsupported {
+                            reason: format!("{}: nothing computes `{name}`", piece.label),
+                        })?
+                        .program;
+                    let key = program.to_string();
+                    match self.constants.get(&key) {
+                        Some(known) => Arc::clone(known),
+                        None => {
+                            let read = |name: &str, ty: &TensorType| self.weights.read(name, ty);
+                            let bytes = file_of(&evaluate(program, &read)?);
+                            self.constants.insert(key, Arc::clone(&bytes));
+                            bytes
+                        }
+                    }
+                }
+            };
+            files.insert(constant.path.clone(), bytes);
+        }
+        Ok(files)
+    }
+}
+
+/// A file with one constant.
+fn file_of(numbers: &[f32]) -> Arc<[u8]> {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
+    let mut file = BlobWriter::default();
+    file.push(BlobType::F16, numbers.len(), &bytes);
+    file.finish().into()
+}
+
+/// Whether the host keeps a value as whole numbers.
+pub(super) fn is_integer(ty: &TensorType) -> bool {
+    ty.dtype == DType::I32
+}

@@ -1,0 +1,12 @@
+//! The Neural Engine's contract and the simulator behind it, against what was published of the engine.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod contract;
+mod faults;
+mod fixture;
+mod layout;
+mod meaning;
+mod numerics;
+mod refusals;
+mod sweep;
+mod weights;
