@@ -28,6 +28,7 @@
 //! The crate is pure: no I/O, clock, threads, environment, `unsafe` or hash order. The same input gives the same bytes.
 #![forbid(unsafe_code)]
 
+pub mod cost;
 pub mod diagnostic;
 pub mod dtype;
 pub mod grad;
