@@ -1,6 +1,7 @@
 //! The project's own checks and generators: `cargo xtask` lists them. Logic that `.ci/run` and the justfile need lives here.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a tool that talks to its terminal")]
 
+mod fit_cost;
 mod licences;
 mod manifest;
 mod markdown;
@@ -26,6 +27,11 @@ const COMMANDS: &[Command] = &[
         name: "bench-peers",
         about: "Orion beside llama.cpp and this machine's limits",
         run: peers::run,
+    },
+    Command {
+        name: "fit-cost",
+        about: "fit the cost model's table to published figures and print both",
+        run: fit_cost::run,
     },
     Command {
         name: "licences",

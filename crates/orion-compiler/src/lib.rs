@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 pub mod analysis;
+pub mod cost;
 pub mod diagnostic;
 pub mod dtype;
 pub mod engine;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::blob::BlobType;
 use super::check::elements;
 use super::scope::Scope;
-use super::syntax::{Dim, Document, Function, Statement, Type, Value};
+use super::syntax::{Dim, Document, Function, Statement, Type, Value, unquote};
 
 /// What a function consists of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,7 +108,10 @@ pub(crate) fn bytes_of(ty: &Type<'_>) -> Option<u64> {
 }
 
 /// Multiplications and additions of a statement, or what its operation does for each element.
-pub(super) fn flops(statement: &Statement<'_>, scope: &Scope<'_, '_>) -> Option<u64> {
+pub(crate) fn flops<'f, 't>(
+    statement: &'f Statement<'t>,
+    scope: &Scope<'f, 't>,
+) -> Option<u64> {
     let dims_of = |name: &str| -> Option<Vec<u64>> {
         match statement.operand(name)? {
             Value::Name(word) => known(&scope.definition(word.text)?.ty),
@@ -125,11 +128,12 @@ pub(super) fn flops(statement: &Statement<'_>, scope: &Scope<'_, '_>) -> Option<
             let weight = dims_of("weight")?;
             size(&dims_of("x")?)?.checked_mul(2)?.checked_mul(size(weight.get(1..)?)?)
         }
+        "einsum" => sums(statement, scope),
         "linear" => results.checked_mul(2)?.checked_mul(*dims_of("weight")?.get(1)?),
         "matmul" => {
             let x = dims_of("x")?;
             let transposed =
-                statement.operand("transpose_x").and_then(|value| scope_bool(value, scope));
+                statement.operand("transpose_x").and_then(|value| flag(value, scope));
             let from_end = if transposed == Some(true) { 2 } else { 1 };
             let depth = x.len().checked_sub(from_end).and_then(|at| x.get(at))?;
             results.checked_mul(2)?.checked_mul(*depth)
@@ -151,7 +155,24 @@ pub(super) fn flops(statement: &Statement<'_>, scope: &Scope<'_, '_>) -> Option<
     }
 }
 
-fn scope_bool(value: &Value<'_>, scope: &Scope<'_, '_>) -> Option<bool> {
+/// Multiplications and additions of `einsum`: two for every combination of its indices.
+fn sums<'f, 't>(statement: &'f Statement<'t>, scope: &Scope<'f, 't>) -> Option<u64> {
+    let Value::String(equation) = scope.constant(statement.operand("equation")?)?.bare() else {
+        return None;
+    };
+    let Value::Tuple(values) = statement.operand("values")? else { return None };
+    let equation = unquote(equation.text);
+    let terms = equation.split("->").next()?.split(',').map(str::trim);
+    let mut sizes = BTreeMap::new();
+    for (term, value) in terms.zip(values) {
+        let dims = known(&scope.definition(value.name()?.text)?.ty)?;
+        sizes.extend(term.chars().zip(dims));
+    }
+    sizes.values().try_fold(2_u64, |product, &size| product.checked_mul(size))
+}
+
+/// The truth value that a setting is.
+pub(crate) fn flag(value: &Value<'_>, scope: &Scope<'_, '_>) -> Option<bool> {
     let value = match value {
         Value::Name(word) => scope.statement(word.text)?.operand("val")?,
         other => other,

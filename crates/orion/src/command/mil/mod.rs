@@ -1,7 +1,9 @@
 //! `orion mil`: tools for MIL, the text that the Neural Engine's compiler takes. One file a verb.
 
 mod blob;
+mod calibration;
 mod check;
+mod cost;
 mod diff;
 mod fmt;
 mod graph;
@@ -42,6 +44,8 @@ enum Verb {
     Diff(diff::Diff),
     /// Count operations, arithmetic and bytes.
     Stat(stat::Stat),
+    /// Say what a program is thought to take on a chip.
+    Cost(cost::Cost),
     /// Compute what a program computes.
     Run(Box<run::Run>),
     /// Write a program as an .mlpackage, which Core ML and coremltools read.
@@ -60,6 +64,7 @@ impl Mil {
             Verb::Lint(verb) => verb.run(),
             Verb::Diff(verb) => verb.run(),
             Verb::Stat(verb) => verb.run(),
+            Verb::Cost(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
             Verb::Package(verb) => verb.run(),
             Verb::Graph(verb) => verb.run(),
