@@ -7,6 +7,7 @@ use std::sync::Arc;
 use half::bf16;
 use orion_compiler::{DType, Op, Program, TensorType, Verified};
 
+use crate::neural_engine::DeviceError;
 use crate::weights::WeightSet;
 
 /// A device.
@@ -15,8 +16,24 @@ pub trait Backend: Send + Sync {
     fn name(&self) -> &'static str;
     /// How it would run an operation on operands of these types.
     fn supports(&self, op: &Op, inputs: &[TensorType]) -> Support;
+    /// How many tokens at once its programs take best.
+    fn widths(&self) -> Widths;
     /// An executable without programs yet, on these weights.
     fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError>;
+}
+
+/// How many tokens at once programs take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Widths {
+    /// As many as there are: a program costs little.
+    Any,
+    /// These, filled up with tokens that nobody asks for: a program costs a compilation.
+    Fixed {
+        /// For writing token by token.
+        few: usize,
+        /// For reading prompts.
+        many: usize,
+    },
 }
 
 /// How a backend runs an operation.
@@ -136,6 +153,9 @@ pub enum CompileError {
         /// Its type in this one.
         found: TensorType,
     },
+    /// The device refused.
+    #[error("{0}")]
+    Device(Box<DeviceError>),
     /// The backend cannot run the program.
     #[error("RUN005: {reason}")]
     Unsupported {
@@ -173,6 +193,9 @@ pub enum RunError {
     /// A program that this executable does not have.
     #[error("RUN012: this executable has no such program")]
     UnknownProgram,
+    /// The device refused, or failed again and again.
+    #[error("{0}")]
+    Device(Box<DeviceError>),
     /// The interpreter refused, see its error.
     #[error("RUN013: {0}")]
     Interpret(#[from] orion_compiler::interpret::InterpretError),

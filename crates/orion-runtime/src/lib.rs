@@ -15,5 +15,5 @@ pub mod weights;
 
 pub use backend::{
     Backend, CompileError, Executable, ProgramId, RunError, Session, Support, TensorView,
-    TensorViewMut,
+    TensorViewMut, Widths,
 };

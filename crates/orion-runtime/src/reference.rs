@@ -10,7 +10,7 @@ use orion_compiler::{DType, Op, Precision, Program, Tensor, TensorType, Verified
 
 use crate::backend::{
     Backend, CompileError, Executable, ProgramId, RunError, Session, Support, TensorView,
-    TensorViewMut, check_arguments,
+    TensorViewMut, Widths, check_arguments,
 };
 use crate::weights::WeightSet;
 
@@ -25,6 +25,10 @@ impl Backend for Reference {
 
     fn supports(&self, _: &Op, _: &[TensorType]) -> Support {
         Support::Interpreted
+    }
+
+    fn widths(&self) -> Widths {
+        Widths::Any
     }
 
     fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError> {

@@ -6,6 +6,7 @@ use super::label::{Label, Stages, Way, layer_of, way_of};
 use super::side::Place;
 use super::{Expression, Options, Partition, Piece, Port, Side};
 use crate::ir::program::{Definition, Node, Parameter};
+use crate::ir::types::TypeError;
 use crate::op::Constant;
 use crate::{BuildError, Builder, DType, NodeId, Op, Program, TensorType, Value, ValueId};
 
@@ -186,6 +187,18 @@ impl Copy<'_, '_> {
             Some((_, constant)) if constant.values.len() == 1 => {
                 let constant = Constant { dtype: ty.dtype, ..constant.clone() };
                 self.b.apply1(constant, &[])
+            }
+            // The host computes what it needs of weights and constants when it needs it.
+            _ if self.side == Side::Host && self.cutter.is_constant(value) => {
+                match program.producer(value) {
+                    Some(id) => {
+                        self.node(program.node(id));
+                        return self.values.get(&value).copied().unwrap_or_else(|| {
+                            self.b.fail("constant", TypeError::new("a constant has no value"))
+                        });
+                    }
+                    None => self.expression(value, ty),
+                }
             }
             _ if self.cutter.is_constant(value) => self.expression(value, ty),
             _ => {

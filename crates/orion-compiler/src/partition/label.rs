@@ -17,7 +17,7 @@ pub enum Cut {
     Parts,
     /// As many whole layers; what comes before and behind them goes with the first and the last.
     Layers(usize),
-    /// As much as possible.
+    /// All layers, and the head behind them.
     Whole,
 }
 
@@ -173,7 +173,7 @@ impl Namer {
         let is_backward = way != Way::Forward;
         let layer = layer_of(forward);
         let label = match (self.cut, layer) {
-            (Cut::Whole, _) => Label { layer: None, part: direction("model", is_backward) },
+            (Cut::Whole, Some(_)) => Label { layer: None, part: direction("model", is_backward) },
             (Cut::Layers(count), Some((layer, _))) => {
                 let first = layer - layer % count.max(1);
                 Label { layer: Some(first), part: direction("layers", is_backward) }

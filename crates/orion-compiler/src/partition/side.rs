@@ -27,7 +27,30 @@ pub(super) fn sides(program: &Program) -> Vec<Place> {
         };
     }
     keep_weight_gradients(program, &mut places);
+    keep_reshapes(program, &mut places);
     places
+}
+
+/// Gives the host what only changes the shape of what it reads: it need not leave the engine twice.
+fn keep_reshapes(program: &Program, places: &mut [Place]) {
+    let mut read_by_host = vec![false; program.value_count()];
+    let mut read_by_engine = vec![false; program.value_count()];
+    for output in program.outputs() {
+        read_by_engine[output.value.index()] = true;
+    }
+    for (id, node) in program.nodes().rev() {
+        let read = |list: &[bool]| node.outputs.iter().any(|value| list[value.index()]);
+        let is_host_only = read(&read_by_host) && !read(&read_by_engine);
+        if places[id.index()] == Place::Engine && matches!(node.op, Op::Reshape(_)) && is_host_only
+        {
+            places[id.index()] = Place::Host;
+        }
+        let readers = match places[id.index()] {
+            Place::Host => &mut read_by_host,
+            Place::Engine | Place::Constant => &mut read_by_engine,
+        };
+        node.inputs.iter().for_each(|value| readers[value.index()] = true);
+    }
 }
 
 fn is_constant(program: &Program, node: &Node, places: &[Place]) -> bool {

@@ -50,6 +50,9 @@ pub struct Cache {
 pub enum Logits {
     /// The last token's: what the next token is drawn from.
     Last,
+    /// Those of this many tokens in a row, of which one is the token that [`ModelBuilder::with_last`] names: programs of one
+    /// width read texts of many lengths.
+    Around(usize),
     /// Every token's.
     All,
 }
@@ -63,6 +66,8 @@ pub struct ModelBuilder<'a> {
     position: Value,
     dropout: Option<&'a Dropout>,
     adapter: Option<Adapter<'a>>,
+    /// The last token that is meant, `i32[]`, for [`Logits::Around`].
+    last: Option<Value>,
     scope: String,
 }
 
@@ -112,12 +117,17 @@ pub struct SelfAttention<'a> {
 impl<'a> ModelBuilder<'a> {
     /// A builder at the root of the weight tree.
     pub fn new(b: &'a Builder, weights: Weights<'a>, pass: Pass, position: Value) -> Self {
-        Self { b, weights, pass, position, dropout: None, adapter: None, scope: String::new() }
+        Self { b, weights, pass, position, dropout: None, adapter: None, last: None, scope: String::new() }
     }
 
     /// The same builder, for training with dropout.
     pub fn with_dropout(self, dropout: &'a Dropout) -> Self {
         Self { dropout: Some(dropout), ..self }
+    }
+
+    /// The same builder, where `last`, `i32[]`, says which token's logits are wanted.
+    pub fn with_last(self, last: Value) -> Self {
+        Self { last: Some(last), ..self }
     }
 
     /// The same builder, with adapters.
@@ -317,13 +327,18 @@ impl<'a> ModelBuilder<'a> {
         })
     }
 
-    /// The tokens whose logits are asked for: all, or the last: `[batch, 1, width]`.
+    /// The tokens whose logits are asked for: all, some around the last, or the last: `[batch, tokens, width]`.
     pub fn asked_tokens(&self, x: Value) -> Value {
         let ty = self.b.type_of(x);
         let &[batch, tokens, width] = ty.shape.as_slice() else { return x };
-        if self.pass.logits == Logits::All || tokens == 1 {
-            return x;
+        match (self.pass.logits, self.last) {
+            (Logits::All, _) => x,
+            (Logits::Around(count), Some(last)) if count < tokens => {
+                self.b.slice_at(x, last, 1, count)
+            }
+            (Logits::Around(_), _) => x,
+            (Logits::Last, _) if tokens == 1 => x,
+            (Logits::Last, _) => self.b.slice(x, &[0, tokens - 1, 0], &[batch, tokens, width]),
         }
-        self.b.slice(x, &[0, tokens - 1, 0], &[batch, tokens, width])
     }
 }

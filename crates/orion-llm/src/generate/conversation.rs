@@ -8,7 +8,7 @@ use orion_compiler::{
 };
 use orion_runtime::backend::{Backend, CompileError, Executable, ProgramId, RunError, Session};
 use orion_runtime::weights::WeightSet;
-use orion_runtime::{TensorView, TensorViewMut};
+use orion_runtime::{TensorView, TensorViewMut, Widths};
 
 use super::SamplingError;
 use crate::block::{Cache, Logits, ModelBuilder, Pass, Weights};
@@ -97,6 +97,7 @@ pub struct LanguageModel {
     programs: Mutex<BTreeMap<usize, ProgramId>>,
     context: usize,
     cache: DType,
+    widths: Widths,
 }
 
 impl LanguageModel {
@@ -111,8 +112,16 @@ impl LanguageModel {
         let executable = backend.load(Arc::clone(&weights))?;
         let context = options.context.clamp(1, model.dimensions().context);
         let programs = Mutex::default();
-        let this = Self { model, weights, executable, programs, context, cache: options.cache };
-        this.pass(1)?;
+        let cache = options.cache;
+        let widths = match backend.widths() {
+            Widths::Fixed { few, many } => {
+                let few = few.clamp(1, context);
+                Widths::Fixed { few, many: many.clamp(few, context) }
+            }
+            Widths::Any => Widths::Any,
+        };
+        let this = Self { model, weights, executable, programs, context, cache, widths };
+        this.pass(this.width(1))?;
         Ok(this)
     }
 
@@ -130,17 +139,35 @@ impl LanguageModel {
     pub fn converse(&self) -> Conversation<'_> {
         let vocabulary = self.dimensions().vocabulary;
         let session = self.executable.session();
-        Conversation { model: self, session, tokens: Vec::new(), logits: vec![0.0; vocabulary] }
+        let (tokens, around) = (Vec::new(), Vec::new());
+        Conversation { model: self, session, tokens, logits: vec![0.0; vocabulary], around }
     }
 
-    /// The compiled pass for this many new tokens.
+    /// Tokens that the program for this many new ones takes.
+    fn width(&self, tokens: usize) -> usize {
+        match self.widths {
+            Widths::Any => tokens.min(CHUNK),
+            Widths::Fixed { few, .. } if tokens <= few => few,
+            Widths::Fixed { many, .. } => many,
+        }
+    }
+
+    /// Which logits a pass of this many tokens gives.
+    fn logits_of(&self) -> Logits {
+        match self.widths {
+            Widths::Any => Logits::Last,
+            Widths::Fixed { few, .. } => Logits::Around(few),
+        }
+    }
+
+    /// The compiled pass of this many tokens.
     fn pass(&self, tokens: usize) -> Result<ProgramId, GenerateError> {
         let mut programs = self.programs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(&known) = programs.get(&tokens) {
             return Ok(known);
         }
         let cache = Some(Cache { capacity: self.context, dtype: self.cache });
-        let pass = Pass { batch: 1, tokens, cache, logits: Logits::Last };
+        let pass = Pass { batch: 1, tokens, cache, logits: self.logits_of() };
         let program = self.executable.add(&forward(&*self.model, &self.weights, pass)?)?;
         programs.insert(tokens, program);
         Ok(program)
@@ -148,7 +175,7 @@ impl LanguageModel {
 }
 
 /// The verified forward program of a model for one kind of pass. Inputs: `tokens i32[batch, tokens]` and, with a cache,
-/// `position i32[]`; output: `logits f32[batch, tokens or 1, vocabulary]`.
+/// `position i32[]`, with logits around one token `last i32[]`; output: `logits f32[batch, tokens or fewer, vocabulary]`.
 pub fn forward(
     model: &dyn Model,
     weights: &WeightSet,
@@ -162,6 +189,12 @@ pub fn forward(
     };
     let types = |name: &str| weights.type_of(name).cloned();
     let m = ModelBuilder::new(&b, Weights::Stored(&types), pass, position);
+    let m = match pass.logits {
+        Logits::Around(count) if count < pass.tokens => {
+            m.with_last(b.input("last", TensorType::scalar(DType::I32)))
+        }
+        _ => m,
+    };
     b.output("logits", model.build(&m, tokens));
     let program = b.finish().map_err(|error| GenerateError::Build {
         origin: weights.source().origin().display().to_string(),
@@ -197,6 +230,8 @@ pub struct Conversation<'a> {
     /// The tokens that the cache holds.
     tokens: Vec<TokenId>,
     logits: Vec<f32>,
+    /// Logits of the tokens around the last, of programs that give several.
+    around: Vec<f32>,
 }
 
 impl Conversation<'_> {
@@ -235,12 +270,50 @@ impl Conversation<'_> {
             let tokens = self.tokens.len() + tokens.len();
             return Err(GenerateError::ContextFull { tokens, context: self.model.context });
         }
+        match self.model.widths {
+            Widths::Any => self.feed_exactly(tokens),
+            Widths::Fixed { few, .. } => self.feed_filled(tokens, few),
+        }
+    }
+
+    /// Reads text in programs of just as many tokens.
+    fn feed_exactly(&mut self, tokens: &[TokenId]) -> Result<(), GenerateError> {
         for chunk in tokens.chunks(CHUNK) {
             let program = self.model.pass(chunk.len())?;
             let ids: Vec<i32> = chunk.iter().map(|&token| token.cast_signed()).collect();
             let position = [self.tokens.len() as i32];
             let inputs = [TensorView::I32(&ids), TensorView::I32(&position)];
             self.session.run(program, &inputs, &mut [TensorViewMut::F32(&mut self.logits)])?;
+            self.tokens.extend_from_slice(chunk);
+        }
+        Ok(())
+    }
+
+    /// Reads text in programs of fixed widths, filled up with tokens that come to nothing: later ones are written over them.
+    fn feed_filled(&mut self, tokens: &[TokenId], few: usize) -> Result<(), GenerateError> {
+        let vocabulary = self.logits.len();
+        let mut rest = tokens;
+        while !rest.is_empty() {
+            let width = self.model.width(rest.len());
+            let (chunk, behind) = rest.split_at(rest.len().min(width));
+            rest = behind;
+            // At the end of the context the window begins earlier, with tokens that are read again.
+            let start = self.tokens.len().min(self.model.context - width);
+            let mut ids: Vec<i32> =
+                self.tokens[start..].iter().chain(chunk).map(|&token| token.cast_signed()).collect();
+            let last = ids.len() - 1;
+            ids.resize(width, 0);
+            let program = self.model.pass(width)?;
+            let (position, last_input) = ([start as i32], [last as i32]);
+            let mut inputs = vec![TensorView::I32(&ids), TensorView::I32(&position)];
+            if few < width {
+                inputs.push(TensorView::I32(&last_input));
+            }
+            self.around.resize(few.min(width) * vocabulary, 0.0);
+            self.session.run(program, &inputs, &mut [TensorViewMut::F32(&mut self.around)])?;
+            let first = if few < width { last.min(width - few) } else { 0 };
+            let row = &self.around[(last - first) * vocabulary..][..vocabulary];
+            self.logits.copy_from_slice(row);
             self.tokens.extend_from_slice(chunk);
         }
         Ok(())

@@ -27,7 +27,7 @@ use self::plan::Plan;
 use self::store::WeightStore;
 use crate::backend::{
     Backend, CompileError, Executable, ProgramId, RunError, Session, Support, TensorView,
-    TensorViewMut, check_arguments,
+    TensorViewMut, Widths, check_arguments,
 };
 use crate::weights::WeightSet;
 
@@ -91,6 +91,10 @@ impl Backend for Cpu {
             (false, true) => Support::Expand,
             (false, false) => Support::Interpreted,
         }
+    }
+
+    fn widths(&self) -> Widths {
+        Widths::Any
     }
 
     fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError> {

@@ -27,13 +27,17 @@
 //! # Ok::<(), orion_runtime::neural_engine::DeviceError>(())
 //! ```
 
+pub mod backend;
 mod blobs;
 pub mod device;
 mod error;
+mod plan;
 mod port;
+mod session;
 pub mod simulator;
 mod surface;
 
+pub use backend::{EngineOptions, NeuralEngine};
 pub use blobs::BlobFiles;
 pub use device::{
     Attributes, CompiledProgram, Counters, Description, Device, Evaluation, Procedure,

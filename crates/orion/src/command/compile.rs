@@ -22,6 +22,7 @@ use orion_runtime::expression::evaluate;
 use orion_runtime::weights::WeightSet;
 use serde_json::{Value as Json, json};
 
+use super::engine::cut;
 use crate::default_model;
 use crate::failure::Failure;
 use crate::output;
@@ -107,19 +108,6 @@ enum Purpose {
 enum WeightChoice {
     Constants,
     Inputs,
-}
-
-fn cut(text: &str) -> Result<Cut, String> {
-    match text.split_once('=').unwrap_or((text, "1")) {
-        ("blocks", "1") => Ok(Cut::Blocks),
-        ("parts", "1") => Ok(Cut::Parts),
-        ("whole", "1") => Ok(Cut::Whole),
-        ("layers", count) => match count.parse() {
-            Ok(count @ 1..) => Ok(Cut::Layers(count)),
-            _ => Err(format!("layers={count}: a number of layers from 1 on is needed")),
-        },
-        _ => Err(format!("no cut is called {text:?}: blocks, parts, layers, layers=N, whole")),
-    }
 }
 
 /// Layers with an adapter.

@@ -6,6 +6,7 @@ mod compile;
 mod completions;
 mod data;
 mod detokenize;
+mod engine;
 mod eval;
 mod explain;
 mod infer;

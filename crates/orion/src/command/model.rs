@@ -11,6 +11,7 @@ use orion_runtime::Backend;
 use orion_runtime::cpu::{Cpu, MatmulPrecision};
 use orion_runtime::reference::Reference;
 
+use super::engine::EngineArguments;
 use crate::default_model;
 use crate::failure::Failure;
 
@@ -64,6 +65,8 @@ pub(crate) struct ModelOptions {
     /// Type of the key-value cache; f32 is exact, f16 takes half the memory
     #[arg(long, value_enum, default_value_t = CacheType::F16)]
     pub(crate) cache_dtype: CacheType,
+    #[command(flatten)]
+    pub(crate) engine: EngineArguments,
     /// Say how long everything took and how much memory it needed
     #[arg(long, short)]
     pub(crate) verbose: bool,
@@ -82,6 +85,8 @@ pub(crate) fn generation_failed(model: &Path, error: GenerateError) -> Failure {
 pub(crate) enum Device {
     /// Kernels for this machine's CPU.
     Cpu,
+    /// The Neural Engine in software; everything that its clock says is modelled.
+    Sim,
     /// The interpreter that defines what programs mean; slow.
     Reference,
 }
@@ -144,6 +149,7 @@ impl ModelOptions {
     pub(crate) fn compile(&self, checkpoint: Checkpoint) -> Result<LanguageModel, Failure> {
         let backend: Box<dyn Backend> = match self.device {
             Device::Cpu => Box::new(Cpu::new(usize::from(self.threads))),
+            Device::Sim => Box::new(self.engine.simulator(usize::from(self.threads))),
             Device::Reference => Box::new(Reference),
         };
         let cache = match self.cache_dtype {

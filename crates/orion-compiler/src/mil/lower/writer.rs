@@ -386,7 +386,8 @@ pub(super) fn identifier(name: &str) -> String {
 /// A node's result is called as the part of the model that it belongs to.
 fn stem_of(node: &Node) -> String {
     let scope = node.scope.split('/').next().unwrap_or_default();
-    let mut parts: Vec<&str> = scope.split('.').filter(|part| !part.is_empty()).collect();
+    let is_word = |part: &&str| !part.is_empty() && !part.starts_with(|c: char| c.is_ascii_digit());
+    let mut parts: Vec<&str> = scope.split('.').filter(is_word).collect();
     parts.drain(..parts.len().saturating_sub(2));
     parts.push(node.op.name());
     identifier(&parts.join("_"))

@@ -1,0 +1,78 @@
+//! The options that say which Neural Engine runs, and how programs are made for it; shared by the commands that run one.
+
+use std::sync::Arc;
+
+use clap::Args;
+use orion_compiler::cost::{Situation, estimate};
+use orion_compiler::partition::Cut;
+use orion_compiler::target::{Chip, Route, Target};
+use orion_runtime::Widths;
+use orion_runtime::neural_engine::simulator::{Numerics, Settings, Simulator};
+use orion_runtime::neural_engine::{EngineOptions, NeuralEngine};
+
+/// Which engine, and how programs are made for it.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Neural Engine")]
+pub(crate) struct EngineArguments {
+    /// Chip that is simulated: m1 to m5, with -pro, -max and -ultra
+    #[arg(long, value_name = "CHIP", default_value_t = Chip::default())]
+    pub(crate) chip: Chip,
+    /// How programs come to the engine: in-memory or e5rt
+    #[arg(long, value_name = "ROUTE", default_value_t = Route::default())]
+    pub(crate) route: Route,
+    /// How the simulator computes: exact, ane (as the engine rounds) or fast
+    #[arg(long, value_name = "NUMERICS", default_value_t = Numerics::default())]
+    pub(crate) numerics: Numerics,
+    /// Where the engine's programs begin and end: blocks, parts, layers, layers=N or whole [default: layers=2 in-memory, whole
+    /// on e5rt]
+    #[arg(long, value_parser = cut)]
+    pub(crate) cut: Option<Cut>,
+    /// Keeps squares in norms within f16, for models with large activations, at the price of a few operations
+    #[arg(long)]
+    pub(crate) ranged_norms: bool,
+}
+
+impl EngineArguments {
+    pub(crate) fn target(&self) -> Target {
+        Target { chip: self.chip, route: self.route }
+    }
+
+    /// The simulator, with a modelled clock, as a backend.
+    pub(crate) fn simulator(&self, threads: usize) -> NeuralEngine {
+        let settings =
+            Settings { numerics: self.numerics, threads, ..Settings::of(self.target()) };
+        let clock = |function: &orion_compiler::mil::syntax::Function<'_>, target: Target| {
+            Some(estimate(function, target, &Situation::default()).parts.total())
+        };
+        let device = Simulator::with_cost_model(settings, Arc::new(clock));
+        NeuralEngine::new(Arc::new(device), self.options(threads))
+    }
+
+    fn options(&self, threads: usize) -> EngineOptions {
+        // Rows of the in-memory route are whole from sixteen tokens on; e5rt takes them as they come.
+        let (few, cut) = match self.route {
+            Route::InMemory => (16, Cut::Layers(2)),
+            Route::E5rt => (1, Cut::Whole),
+        };
+        EngineOptions {
+            cut: self.cut.unwrap_or(cut),
+            ranged_norms: self.ranged_norms,
+            widths: Widths::Fixed { few, many: 128 },
+            threads,
+        }
+    }
+}
+
+/// Reads where programs begin and end.
+pub(crate) fn cut(text: &str) -> Result<Cut, String> {
+    match text.split_once('=').unwrap_or((text, "1")) {
+        ("blocks", "1") => Ok(Cut::Blocks),
+        ("parts", "1") => Ok(Cut::Parts),
+        ("whole", "1") => Ok(Cut::Whole),
+        ("layers", count) => match count.parse() {
+            Ok(count @ 1..) => Ok(Cut::Layers(count)),
+            _ => Err(format!("layers={count}: a number of layers from 1 on is needed")),
+        },
+        _ => Err(format!("no cut is called {text:?}: blocks, parts, layers, layers=N, whole")),
+    }
+}
