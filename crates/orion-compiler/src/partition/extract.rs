@@ -96,6 +96,7 @@ impl Cutter<'_> {
             cutter: self,
             b: &b,
             side,
+            own_layer: label.layer,
             layer: label.layer.unwrap_or(0),
             values: BTreeMap::new(),
             names: BTreeSet::new(),
@@ -150,6 +151,8 @@ struct Copy<'c, 'p> {
     cutter: &'c Cutter<'p>,
     b: &'c Builder,
     side: Side,
+    /// The piece's first layer, if it is in one, and for names 0 if not.
+    own_layer: Option<usize>,
     layer: usize,
     values: BTreeMap<ValueId, Value>,
     names: BTreeSet<String>,
@@ -247,7 +250,10 @@ impl Copy<'_, '_> {
                 relative(&parameter(program.inputs()).unwrap_or_default(), self.layer)
             }
             Definition::State(index) => relative(&program.states()[index].name, self.layer),
-            _ => self.made_name(value),
+            _ => match self.from_elsewhere(value) {
+                Some(name) => name.to_owned(),
+                None => self.made_name(value),
+            },
         }
     }
 
@@ -256,6 +262,23 @@ impl Copy<'_, '_> {
         match outputs.iter().find(|output| output.value == value) {
             Some(output) => relative(&output.name, self.layer),
             None => self.made_name(value),
+        }
+    }
+
+    /// What comes from another layer, or from before all layers, is called alike in all of them.
+    fn from_elsewhere(&self, value: ValueId) -> Option<&'static str> {
+        let program = self.cutter.program;
+        let maker = program.producer(value)?;
+        let scope = &program.node(maker).scope;
+        let (forward, way) = way_of(scope.split('/').next().unwrap_or_default());
+        let is_elsewhere = self.cutter.places[maker.index()] == Place::Host
+            || layer_of(forward).is_none_or(|(layer, _)| Some(layer) != self.own_layer);
+        let ty = program.type_of(value);
+        let is_stream = ty.rank() == 4 && ty.dim(2) == 1 && ty.dim(1) > 1;
+        match (self.side, way) {
+            (Side::Engine, Way::Backward) if is_elsewhere && is_stream => Some("grad.hidden"),
+            (Side::Engine, _) if is_elsewhere && is_stream => Some("hidden"),
+            _ => None,
         }
     }
 

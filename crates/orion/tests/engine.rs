@@ -1,0 +1,116 @@
+//! `orion compile`, and models on the simulated Neural Engine, as a user calls them.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+use support::{Tiny, orion};
+
+/// Every file below a folder, by its path in it.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(above) = open.pop() {
+        for entry in fs::read_dir(&above).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                let name = path.strip_prefix(folder).expect("a file in it").display().to_string();
+                found.insert(name, fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn compiled_programs_are_sound_obey_the_rules_and_are_the_same_every_time() {
+    let tiny = Tiny::new();
+    for route in ["in-memory", "e5rt"] {
+        let compile = |name: &str| {
+            let out = tiny.path(name).display().to_string();
+            let purposes = ["--for", "prefill,decode,training", "--tokens", "32", "--context", "64"];
+            let rest = [&["--out", &out, "--route", route][..], &purposes].concat();
+            let outcome = tiny.run("compile", &rest);
+            assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+            files(&tiny.path(name))
+        };
+        let (once, again) = (compile(&format!("{route}1")), compile(&format!("{route}2")));
+        assert_eq!(once, again);
+        let texts: Vec<&String> = once.keys().filter(|name| name.ends_with(".mil")).collect();
+        // Two layers of two parts and the head, forward; a backward program for each, of attention three.
+        assert_eq!(texts.len(), 5 + 5 + 5 + 9, "{texts:?}");
+        for name in texts {
+            let path = tiny.path(&format!("{route}1")).join(name).display().to_string();
+            let checked = orion(&["mil", "check", &path]);
+            assert_eq!(checked.code, Some(0), "{}", checked.err);
+            let linted = orion(&["mil", "lint", &path, "--route", route]);
+            assert_eq!(linted.code, Some(0), "{}{}", linted.out, linted.err);
+            let run = orion(&["mil", "run", &path, "--random", "1"]);
+            assert_eq!(run.code, Some(0), "{}", run.err);
+        }
+    }
+}
+
+#[test]
+fn layers_of_one_shape_are_one_program_where_weights_are_inputs() {
+    let tiny = Tiny::new();
+    let out = tiny.path("out").display().to_string();
+    let rest = ["--out", &out, "--for", "training", "--weights", "inputs", "--tokens", "32"];
+    let outcome = tiny.run("compile", &rest);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    assert!(outcome.out.contains("14 dispatches of 8 different programs"), "{}", outcome.out);
+    let manifest = files(&tiny.path("out")).remove("manifest.json").expect("a manifest");
+    let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+    let pieces = manifest["stages"][0]["pieces"].as_array().expect("pieces");
+    let engine: Vec<&Value> = pieces.iter().filter(|piece| piece["side"] == "engine").collect();
+    let programs: Vec<&str> = engine.iter().filter_map(|p| p["program"].as_str()).collect();
+    assert_eq!(programs.len(), 14, "{programs:?}");
+    assert_eq!(programs.iter().filter(|name| **name == "ffn_backward").count(), 2, "{programs:?}");
+}
+
+#[test]
+fn a_folder_that_is_there_an_unknown_chip_and_no_layers_are_refused() {
+    let tiny = Tiny::new();
+    let there = tiny.path("there");
+    fs::create_dir(&there).expect("a folder");
+    let there = there.display().to_string();
+    let outcome = tiny.run("compile", &["--out", &there]);
+    assert_eq!(outcome.code, Some(1));
+    assert!(outcome.err.contains("is there already"), "{}", outcome.err);
+    let new = tiny.path("new").display().to_string();
+    for (option, value, message) in [
+        ("--target", "m99", "no chip is called"),
+        ("--cut", "layers=0", "from 1 on"),
+        ("--cut", "slices", "no cut is called"),
+        ("--route", "coreml", "no route is called"),
+    ] {
+        let outcome = tiny.run("compile", &["--out", &new, option, value]);
+        assert_eq!(outcome.code, Some(2));
+        assert!(outcome.err.contains(message), "{}", outcome.err);
+        assert!(!Path::new(&new).exists());
+    }
+}
+
+#[test]
+fn the_simulated_engine_writes_what_the_cpu_writes() {
+    let common = ["infer", "--prompt", "Once upon a time", "--max-tokens", "40", "--temperature", "0"];
+    let run = |rest: &[&str]| {
+        let outcome = orion(&[&common[..], rest].concat());
+        assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+        outcome.out
+    };
+    let expected = run(&["--device", "cpu"]);
+    assert!(expected.len() > 100, "{expected}");
+    for rest in [
+        &["--numerics", "fast"][..],
+        &["--numerics", "exact", "--route", "e5rt", "--chip", "m1"],
+        &["--numerics", "fast", "--cut", "parts", "--context", "64"],
+    ] {
+        assert_eq!(run(&[&["--device", "sim"][..], rest].concat()), expected, "{rest:?}");
+    }
+}
