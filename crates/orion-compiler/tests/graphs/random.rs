@@ -191,7 +191,7 @@ impl Step<'_> {
                 shape[rank - 2] *= last;
                 shape.remove(rank - 1);
             }
-            (left, right) = (b.reshape(left, &shape), b.reshape(right, &shape));
+            return b.matmul(b.reshape(left, &shape), b.reshape(right, &shape), false, true);
         }
         if self.draw.below(2) == 0 {
             left = b.mul(left, b.scalar(ty.dtype, 0.5));
