@@ -1,5 +1,7 @@
 //! `reference`: writes docs/reference from what the code says of itself, or with `--check` says which page is out of date.
 
+mod passes;
+
 use std::{fmt::Write as _, path::Path, process::Command};
 
 use orion_compiler::{
@@ -24,6 +26,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
         ("element-types.md", element_types()),
         ("engine-rules.md", engine_rules()),
         ("operations.md", operations()),
+        ("passes.md", passes::passes(&root)?),
     ];
     let mut outdated = Vec::new();
     for (name, text) in pages {

@@ -7,7 +7,7 @@ use crate::ir::verify::verify;
 use crate::{Builder, Precision, Tensor, TensorType, Value};
 
 /// Builds a definition as a program of its own: operands are inputs, the results are outputs.
-pub(super) fn expansion(op: &Op, inputs: &[TensorType]) -> Result<crate::Program, TypeError> {
+pub(crate) fn expansion(op: &Op, inputs: &[TensorType]) -> Result<crate::Program, TypeError> {
     let b = Builder::new("expansion");
     let operands: Vec<Value> = inputs
         .iter()

@@ -15,6 +15,7 @@ mod elementwise;
 mod gradient;
 mod sample;
 
+pub(crate) use composite::expansion as definition;
 pub use gradient::GradientOf;
 pub use sample::Sample;
 

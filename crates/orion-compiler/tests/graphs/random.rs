@@ -10,7 +10,9 @@ pub(crate) fn random(seed: u64, steps: usize) -> Result<Program, BuildError> {
     let mut draw = Draw::new("graph", seed);
     let b = Builder::new("random");
     let dtype = if draw.below(4) == 0 { DType::F16 } else { DType::F32 };
-    let shapes: [&[usize]; 5] = [&[1, 4, 1, 3], &[2, 4, 3], &[1, 6, 2], &[4, 6], &[2, 2, 3, 4]];
+    // Some with dimensions alike, where types do not refuse what a rule got wrong.
+    let shapes: [&[usize]; 7] =
+        [&[1, 4, 1, 3], &[2, 4, 3], &[1, 6, 2], &[4, 6], &[2, 2, 3, 4], &[3, 3, 3], &[2, 2, 2, 2]];
     let mut pool: Vec<Value> = (0..2)
         .map(|index| {
             let shape = shapes[draw.below(shapes.len())];
@@ -179,6 +181,18 @@ impl Step<'_> {
         }
         let (axis, other) = (-1, b.tanh(x));
         let (mut left, mut right) = (b.concat(&[x, other], axis), b.concat(&[other, x], axis));
+        if self.draw.below(3) == 0 {
+            // Both in another shape, whose last dimensions may join what was joined.
+            let mut shape = b.type_of(left).shape;
+            if self.draw.below(2) == 0 || shape.len() < 3 {
+                shape.insert(0, 1);
+            } else {
+                let (rank, last) = (shape.len(), shape[shape.len() - 1]);
+                shape[rank - 2] *= last;
+                shape.remove(rank - 1);
+            }
+            return b.matmul(b.reshape(left, &shape), b.reshape(right, &shape), false, true);
+        }
         if self.draw.below(2) == 0 {
             left = b.mul(left, b.scalar(ty.dtype, 0.5));
         }
@@ -208,8 +222,16 @@ impl Step<'_> {
         }
         let axis = self.draw.below(ty.rank());
         let (size, own) = (ty.shape[axis], axis as i64);
-        match self.draw.below(5) {
+        match self.draw.below(6) {
             0 => vec![b.apply1(Concat { axis: own }, &[x, x])],
+            4 if size.is_multiple_of(2) => {
+                let sizes = vec![size / 2, size / 2];
+                let mut parts = b.apply(Split { axis: own, sizes }, &[x]);
+                if self.draw.below(2) == 0 {
+                    parts.reverse();
+                }
+                vec![b.apply1(Concat { axis: own }, &parts)]
+            }
             1 if size > 1 => b.apply(Split { axis: own, sizes: vec![1, size - 1] }, &[x]),
             2 => {
                 let joined = b.apply1(Concat { axis: own }, &[x, b.tanh(x)]);
