@@ -25,8 +25,10 @@ fn operations_mean_what_pytorch_says() {
     let (mut failures, mut checked, mut by_kernels, mut refused) = (Vec::new(), 0, 0, Vec::new());
     for case in &cases {
         let (name, text) = (case["name"].as_str().unwrap(), case["text"].as_str().unwrap());
-        // A process of its own for each, since one runs `tile`. Masks count on one route only, and fewer operations.
-        let route = if text.contains("attn_mask") { Route::E5rt } else { Route::InMemory };
+        // A process of its own for each, since one runs `tile`. Masks, and arguments of `conv` without a name, are for one
+        // route only, which has fewer operations.
+        let on_e5rt = text.contains("attn_mask") || text.contains(" conv(");
+        let route = if on_e5rt { Route::E5rt } else { Route::InMemory };
         let route = settings(Chip::M5, route, Numerics::Exact);
         let device = Simulator::new(Settings { disputed: Disputed::Accept, ..route });
         let loaded = match Loaded::of(&device, text, &BlobFiles::default()) {
