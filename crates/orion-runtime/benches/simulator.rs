@@ -5,7 +5,6 @@
 //! `cargo bench -p orion-runtime --bench simulator [fast|ane|exact …]`; `ORION_THREADS` sets the threads (default: all).
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,17 +20,25 @@ use orion_runtime::neural_engine::{
 use orion_runtime::weights::{Arrangement, MemoryWeights, WeightSet, WeightSource};
 use orion_runtime::{Backend, TensorView, TensorViewMut};
 
+use layer::{Shape, head_text, layer_text};
+
+#[path = "../tests/neural_engine/layer.rs"]
+mod layer;
+
 type Failure = Box<dyn std::error::Error>;
 
 const LAYERS: usize = 12;
 const WIDTH: usize = 768;
 const HEADS: usize = 12;
-const INNER: usize = 3072;
 const VOCABULARY: usize = 50_257;
 /// Tokens that a decoded token looks back on.
 const CONTEXT: usize = 128;
 /// Columns of a decoding program, of which the first is the token.
 const COLUMNS: usize = 16;
+
+const fn shape(columns: usize) -> Shape {
+    Shape { channels: WIDTH, heads: HEADS, inner: 4 * WIDTH, columns, context: CONTEXT }
+}
 
 fn main() -> Result<(), Failure> {
     let named: Vec<Numerics> =
@@ -90,16 +97,6 @@ fn noise(count: usize, seed: u64) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// Matrices of a layer: name, rows, columns.
-const MATRICES: [(&str, usize, usize); 6] = [
-    ("q", WIDTH, WIDTH),
-    ("k", WIDTH, WIDTH),
-    ("v", WIDTH, WIDTH),
-    ("o", WIDTH, WIDTH),
-    ("up", INNER, WIDTH),
-    ("down", WIDTH, INNER),
-];
-
 /// The model on the CPU.
 struct CpuModel {
     executable: Arc<dyn orion_runtime::Executable>,
@@ -111,7 +108,7 @@ impl CpuModel {
     fn new(threads: usize) -> Result<Self, Failure> {
         let mut stored = MemoryWeights::new("bench");
         for layer in 0..LAYERS {
-            for (index, (name, rows, columns)) in MATRICES.into_iter().enumerate() {
+            for (index, (name, rows, columns)) in shape(1).matrices().into_iter().enumerate() {
                 let seed = (layer * 10 + index) as u64;
                 let values = noise(rows * columns, seed);
                 stored.insert_f32(format!("{layer}.{name}"), &[rows, columns], &values)?;
@@ -169,7 +166,7 @@ fn cpu_program(
     for layer in 0..LAYERS {
         let linear = |name: &str, x: Value| {
             let (_, rows, columns) =
-                MATRICES.into_iter().find(|matrix| matrix.0 == name).unwrap_or_default();
+                shape(1).matrices().into_iter().find(|matrix| matrix.0 == name).unwrap_or_default();
             let weight = b.weight(format!("{layer}.{name}"), f32_type(&[rows, columns]));
             b.linear(x, weight, None)
         };
@@ -251,11 +248,11 @@ impl Engine {
     fn new(numerics: Numerics, threads: usize, columns: usize) -> Result<Self, Failure> {
         let target = Target { chip: Chip::M4, route: Route::InMemory };
         let device = Simulator::new(Settings { numerics, threads, ..Settings::of(target) });
-        let text = layer_text(columns);
+        let text = layer_text(shape(columns));
         let mut layers: Vec<Stage> = Vec::new();
         for layer in 0..LAYERS {
             let mut blobs = BlobFiles::new();
-            for (index, (name, rows, columns)) in MATRICES.into_iter().enumerate() {
+            for (index, (name, rows, columns)) in shape(1).matrices().into_iter().enumerate() {
                 blobs.insert(
                     format!("{name}.bin"),
                     halves(&noise(rows * columns, (layer * 10 + index) as u64)),
@@ -274,7 +271,7 @@ impl Engine {
         }
         let mut blobs = BlobFiles::new();
         blobs.insert("head.bin", halves(&noise(VOCABULARY * WIDTH, 999)));
-        let mut head = Stage::new(&device, "head", &head_text(columns), &blobs)?;
+        let mut head = Stage::new(&device, "head", &head_text(shape(columns), VOCABULARY), &blobs)?;
         if let (Some((_, from)), Some((_, to))) =
             (layers[LAYERS - 1].outputs.get("out"), head.inputs.get_mut("x"))
         {
@@ -328,139 +325,4 @@ fn halves(values: &[f32]) -> Vec<u8> {
     let mut writer = BlobWriter::default();
     writer.push(BlobType::F16, values.len(), &bytes);
     writer.finish()
-}
-
-/// Writes statements of a function.
-#[derive(Default)]
-struct Text(String);
-
-impl Text {
-    fn line(&mut self, ty: &str, name: &str, call: &str) {
-        let _ = writeln!(self.0, "        {ty} {name} = {call}[name = string(\"{name}\")];");
-    }
-
-    fn constant(&mut self, ty: &str, name: &str, value: &str) {
-        let _ = writeln!(
-            self.0,
-            "        {ty} {name} = const()[name = string(\"{name}\"), val = {value}];"
-        );
-    }
-
-    fn conv(
-        &mut self,
-        name: &str,
-        weight: &str,
-        x: &str,
-        [rows, columns]: [usize; 2],
-        width: usize,
-    ) {
-        let ty = format!("tensor<fp16, [{rows}, {columns}, 1, 1]>");
-        let file = format!("{ty}(BLOBFILE(path = string(\"{weight}.bin\"), offset = uint64(64)))");
-        self.constant(&ty, &format!("w_{weight}"), &file);
-        self.line(
-            &format!("tensor<fp16, [1, {rows}, 1, {width}]>"),
-            name,
-            &format!("conv(dilations = dl, groups = gr, pad = pd, pad_type = pt, strides = st, weight = w_{weight}, x = {x})"),
-        );
-    }
-
-    /// A norm over channels, in the operations that trainers have shown on the engine.
-    fn norm(&mut self, name: &str, x: &str, width: usize) {
-        let (one, all) = (
-            format!("tensor<fp16, [1, 1, 1, {width}]>"),
-            format!("tensor<fp16, [1, {WIDTH}, 1, {width}]>"),
-        );
-        self.line(
-            &one,
-            &format!("{name}_mean"),
-            &format!("reduce_mean(axes = ax, keep_dims = yes, x = {x})"),
-        );
-        self.line(&all, &format!("{name}_diff"), &format!("sub(x = {x}, y = {name}_mean)"));
-        self.line(&all, &format!("{name}_sq"), &format!("mul(x = {name}_diff, y = {name}_diff)"));
-        self.line(
-            &one,
-            &format!("{name}_var"),
-            &format!("reduce_mean(axes = ax, keep_dims = yes, x = {name}_sq)"),
-        );
-        self.line(&one, &format!("{name}_eps"), &format!("add(x = {name}_var, y = eps)"));
-        self.line(&one, &format!("{name}_inv"), &format!("pow(x = {name}_eps, y = half)"));
-        self.line(&all, &format!("{name}_n"), &format!("mul(x = {name}_diff, y = {name}_inv)"));
-        self.line(&all, &format!("{name}_g"), &format!("mul(x = {name}_n, y = gamma)"));
-        self.line(&all, name, &format!("add(x = {name}_g, y = gamma)"));
-    }
-
-    fn program(self, parameters: &str, results: &str) -> String {
-        let ones = vec!["1.0"; WIDTH].join(", ");
-        let gamma = format!("tensor<fp16, [1, {WIDTH}, 1, 1]>");
-        let mut head = Text::default();
-        for (ty, name, value) in [
-            ("string", "pt", "string(\"valid\")"),
-            ("tensor<int32, [2]>", "st", "tensor<int32, [2]>([1, 1])"),
-            ("tensor<int32, [4]>", "pd", "tensor<int32, [4]>([0, 0, 0, 0])"),
-            ("tensor<int32, [2]>", "dl", "tensor<int32, [2]>([1, 1])"),
-            ("int32", "gr", "int32(1)"),
-            ("tensor<int32, [1]>", "ax", "tensor<int32, [1]>([1])"),
-            ("bool", "yes", "bool(true)"),
-            ("bool", "no", "bool(false)"),
-            ("int32", "last", "int32(-1)"),
-            ("fp16", "eps", "fp16(1e-5)"),
-            ("fp16", "half", "fp16(-0.5)"),
-            ("fp16", "scale", "fp16(0.125)"),
-            (&gamma, "gamma", &format!("{gamma}([{ones}])")),
-        ] {
-            head.constant(ty, name, value);
-        }
-        format!(
-            "program(1.3)\n[buildInfo = dict<string, string>({{{{\"coremlc-version\", \"3505.4.1\"}}}})]\n{{\n    \
-             func main<ios18>({parameters}) {{\n{}{}    }} -> ({results});\n}}\n",
-            head.0, self.0
-        )
-    }
-}
-
-/// A layer: norm, attention over the cache, norm, feed-forward.
-fn layer_text(width: usize) -> String {
-    let mut t = Text::default();
-    let (size, heads) = (WIDTH / HEADS, HEADS);
-    let all = format!("tensor<fp16, [1, {WIDTH}, 1, {width}]>");
-    let by_head = format!("tensor<fp16, [1, {heads}, {size}, {width}]>");
-    let scores = format!("tensor<fp16, [1, {heads}, {width}, {CONTEXT}]>");
-    let cache = format!("tensor<fp16, [1, {heads}, {size}, {CONTEXT}]>");
-    t.norm("n1", "x", width);
-    for name in ["q", "k", "v"] {
-        t.conv(name, name, "n1", [WIDTH, WIDTH], width);
-    }
-    let shape = |list: &str| format!("tensor<int32, [4]>([{list}])");
-    t.constant("tensor<int32, [4]>", "to_heads", &shape(&format!("1, {heads}, {size}, {width}")));
-    t.constant("tensor<int32, [4]>", "from_heads", &shape(&format!("1, {WIDTH}, 1, {width}")));
-    t.constant("tensor<int32, [4]>", "turn", &shape("0, 1, 3, 2"));
-    t.line(&by_head, "qh", "reshape(shape = to_heads, x = q)");
-    t.line(&scores, "raw", "matmul(transpose_x = yes, transpose_y = no, x = qh, y = keys)");
-    t.line(&scores, "scaled", "mul(x = raw, y = scale)");
-    t.line(&scores, "masked", "add(x = scaled, y = mask)");
-    t.line(&scores, "weights", "softmax(axis = last, x = masked)");
-    let mixed = format!("tensor<fp16, [1, {heads}, {width}, {size}]>");
-    t.line(&mixed, "mixed", "matmul(transpose_x = no, transpose_y = yes, x = weights, y = values)");
-    t.line(&by_head, "turned", "transpose(perm = turn, x = mixed)");
-    t.line(&all, "joined", "reshape(shape = from_heads, x = turned)");
-    t.conv("o", "o", "joined", [WIDTH, WIDTH], width);
-    t.line(&all, "mid", "add(x = x, y = o)");
-    t.norm("n2", "mid", width);
-    t.conv("up", "up", "n2", [INNER, WIDTH], width);
-    let inner = format!("tensor<fp16, [1, {INNER}, 1, {width}]>");
-    t.constant("string", "mode", "string(\"TANH_APPROXIMATION\")");
-    t.line(&inner, "act", "gelu(mode = mode, x = up)");
-    t.conv("down", "down", "act", [WIDTH, INNER], width);
-    t.line(&all, "out", "add(x = mid, y = down)");
-    let parameters = format!(
-        "{cache} keys, tensor<fp16, [1, 1, {width}, {CONTEXT}]> mask, {cache} values, {all} x"
-    );
-    t.program(&parameters, "k, out, v")
-}
-
-fn head_text(width: usize) -> String {
-    let mut t = Text::default();
-    t.norm("n", "x", width);
-    t.conv("logits", "head", "n", [VOCABULARY, WIDTH], width);
-    t.program(&format!("tensor<fp16, [1, {WIDTH}, 1, {width}]> x"), "logits")
 }
