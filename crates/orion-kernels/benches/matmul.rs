@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 
 use divan::{Bencher, counter::BytesCount, counter::ItemsCount};
+use orion_kernels::matmul::{channel_product, fixed};
 use orion_kernels::{Isa, MatrixSource, PackedMatrix, Pool, Scratch, WeightFormat, limits, matmul};
 
 /// Rows and columns: attention projections, feed-forward up and down, output head.
@@ -47,7 +48,8 @@ fn cases() -> impl Iterator<Item = String> {
 /// A matrix of zeroes: kernels do not look at values.
 fn matrix(case: &str) -> Option<PackedMatrix> {
     let (name, shape) = case.split_once(' ')?;
-    let format = FORMATS.into_iter().find(|format| format.name() == name)?;
+    let mut formats = FORMATS.into_iter().chain([WeightFormat::F16]);
+    let format = formats.find(|format| format.name() == name)?;
     let (rows, columns) = shape.split_once('x')?;
     let (rows, columns) = (rows.parse::<usize>().ok()?, columns.parse().ok()?);
     let bytes = vec![0; rows * format.row_bytes(columns)?];
@@ -92,6 +94,28 @@ fn prefill(bencher: Bencher<'_, '_>, case: &str) {
     let mut scratch = Scratch::new();
     bencher.counter(ItemsCount::new(2 * TOKENS * rows * columns)).bench_local(|| {
         matmul(&POOL, &mut scratch, &x, TOKENS, &[&matrix], &mut [&mut y]);
+    });
+}
+
+/// A matrix of 3072 × 768 halves by activations that lie by channels, in f32.
+#[divan::bench(args = [1, 2, 8, 16, 32, 128], max_time = 1)]
+fn channels_f32(bencher: Bencher<'_, '_>, width: usize) {
+    let Some(matrix) = matrix("f16 3072x768") else { return };
+    let (x, mut y) = (vec![0.5; 768 * width], vec![0.0; 3072 * width]);
+    let mut scratch = Scratch::new();
+    bencher.counter(ItemsCount::new(2 * width * 3072 * 768)).bench_local(|| {
+        channel_product(&POOL, &mut scratch, &[&matrix], &x, width, &mut [&mut y]);
+    });
+}
+
+/// The same in fixed point.
+#[divan::bench(args = [1, 2, 8, 16, 32, 128], max_time = 1)]
+fn channels_fixed(bencher: Bencher<'_, '_>, width: usize) {
+    let Some(matrix) = matrix("f16 3072x768") else { return };
+    let (x, mut y) = (vec![0.5; 768 * width], vec![0.0; 3072 * width]);
+    let mut scratch = vec![fixed::Scratch::default(); POOL.threads()];
+    bencher.counter(ItemsCount::new(2 * width * 3072 * 768)).bench_local(|| {
+        fixed::channel_product(&POOL, &mut scratch, &matrix, &x, width, None, &mut y);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use super::few::{self, Order};
 use super::gemm::{self, grow};
-use super::{FEW, MatrixView, PackedMatrix, Scratch};
+use super::{MatrixView, PackedMatrix, Scratch};
 use crate::permute::{Permutation, permute};
 use crate::pool::Pool;
 
@@ -31,11 +31,12 @@ pub fn channel_product(
         outputs.iter_mut().for_each(|output| output.fill(0.0));
         return;
     }
-    if width <= FEW {
+    if let Some(padded) = few::streamed(pool.isa(), width) {
         let mut turned = scratch.turned.take();
-        let rows = &mut grow(&mut turned, x.len())[..x.len()];
-        turn(pool, x, columns, width, rows);
-        few::few(pool, rows, width, matrices, outputs, Order::Columns);
+        let rows = &mut grow(&mut turned, columns * padded)[..columns * padded];
+        turn(pool, x, columns, width, &mut rows[..x.len()]);
+        rows[x.len()..].fill(0.0);
+        few::few(pool, rows, (width, padded), matrices, outputs, Order::Columns);
         scratch.turned = turned;
         return;
     }
@@ -79,7 +80,7 @@ mod tests {
             let pool = Pool::new(2, isa);
             let mut scratch = Scratch::new();
             for (rows, columns) in [(1, 1), (16, 33), (100, 64), (37, 300)] {
-                for width in [1, 2, 7, 8, 9, 16, 31, 64] {
+                for width in [1, 2, 7, 8, 9, 12, 13, 16, 31, 64] {
                     let [first, second] = [1, 2].map(|seed| {
                         let values: Vec<half::f16> = noise(rows * columns, seed)
                             .into_iter()

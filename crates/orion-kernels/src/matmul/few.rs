@@ -3,7 +3,8 @@
 
 use std::ops::Range;
 
-use super::{FEW, GROUP_ROWS, PackedMatrix, TOGETHER, Tile};
+use super::{FEW, GROUP_ROWS, MOST, PackedMatrix, TOGETHER, Tile};
+use crate::isa::{Isa, Level};
 use crate::pool::{DisjointMut, Pool};
 
 /// How a product `[m, rows]` lies in memory.
@@ -15,15 +16,28 @@ pub(super) enum Order {
     Columns,
 }
 
+/// How many rows `x` is to have so that weights are multiplied as they stream: a few more than there are, of zeros. `None`
+/// when there are too many for that.
+pub(super) fn streamed(isa: Isa, rows: usize) -> Option<usize> {
+    let most = if isa.level() == Level::Avx512 { MOST } else { FEW };
+    match rows {
+        0..=FEW => Some(rows),
+        _ if rows > most => None,
+        9..=12 => Some(12),
+        _ => Some(MOST),
+    }
+}
+
+/// `x` has `padded` rows, as many as [`streamed`] says; the products of the first `m` are wanted.
 pub(super) fn few(
     pool: &Pool,
     x: &[f32],
-    m: usize,
+    (m, padded): (usize, usize),
     matrices: &[&PackedMatrix],
     outputs: &mut [&mut [f32]],
     order: Order,
 ) {
-    debug_assert!(m <= FEW);
+    debug_assert_eq!(streamed(pool.isa(), m), Some(padded));
     let outputs: Vec<_> = outputs.iter_mut().map(|output| DisjointMut::new(output)).collect();
     let total = matrices.iter().map(|matrix| matrix.groups() * matrix.group_bytes()).sum();
     pool.run(|thread| {
@@ -34,7 +48,7 @@ pub(super) fn few(
             for start in share.clone().step_by(TOGETHER) {
                 let groups = start..(start + TOGETHER).min(share.end);
                 let tiles = &mut tiles[..groups.len()];
-                matrix.few(pool.isa(), groups.clone(), x, m, tiles);
+                matrix.few(pool.isa(), groups.clone(), x, padded, tiles);
                 for (group, tile) in groups.zip(&*tiles) {
                     let rows = group * GROUP_ROWS..((group + 1) * GROUP_ROWS).min(matrix.rows());
                     if order == Order::Columns {

@@ -6,6 +6,10 @@
 //! is all ones are read as if it were an ordinary one. The errors of ANEForge's matrix products on M1 and M5 follow from
 //! the same rules to all 16 digits that were published (`tools/golden/fixed_point.py`).
 
+mod add;
+
+use add::add_products;
+
 use super::gemm::MatrixView;
 use super::{GROUP_ROWS, PackedMatrix};
 use crate::half_rounding::{Ties, round};
@@ -53,6 +57,7 @@ pub fn channel_product(
     assert!(bias.is_none_or(|bias| bias.len() == rows), "one bias for each row");
     assert!(scratch.len() >= pool.threads(), "one scratch for each thread");
     let x = MatrixView::rows(x, columns, width).transposed();
+    let row_sizes = matrix.row_sizes(pool.isa());
     let (out, scratch) = (DisjointMut::new(out), DisjointMut::new(scratch));
     pool.run(|thread| {
         // SAFETY: every thread has its own.
@@ -71,21 +76,17 @@ pub fn channel_product(
                     start[..lanes].copy_from_slice(&bias[group * GROUP_ROWS..][..lanes]);
                 }
                 let row = group * GROUP_ROWS;
+                let mut sizes = [0.0; GROUP_ROWS];
+                sizes.copy_from_slice(&row_sizes[row..row + GROUP_ROWS]);
                 // SAFETY: every group belongs to one thread, and groups own disjoint rows of the result.
                 let out = unsafe { out.slice(row * width..(row + lanes) * width) };
-                multiply(
-                    pool.isa(),
-                    &mut scratch.panel,
-                    &scratch.factors,
-                    &scratch.least,
-                    factors,
-                    start,
-                    |column, sums| {
-                        for (lane, sum) in sums.iter().enumerate().take(lanes) {
-                            out[lane * width + some.start + column] = *sum;
-                        }
-                    },
-                );
+                let panel = Panel { weights: &scratch.panel, sizes, start };
+                let (numbers, least) = (&scratch.factors, &scratch.least);
+                multiply(pool.isa(), panel, numbers, least, factors, |column, sums| {
+                    for (lane, sum) in sums.iter().enumerate().take(lanes) {
+                        out[lane * width + some.start + column] = *sum;
+                    }
+                });
             }
         }
     });
@@ -115,27 +116,36 @@ pub fn product(
             scratch.panel.clear();
             scratch.panel.resize(depth * GROUP_ROWS, 0.0);
             lines.turn_rows(from..from + lanes, GROUP_ROWS, &mut scratch.panel);
-            multiply(
-                isa,
-                &mut scratch.panel,
-                &scratch.factors,
-                &scratch.least,
-                factors,
-                [0.0; GROUP_ROWS],
-                |row, sums| {
-                    let at = (some.start + row) * stride + from;
-                    out[at..at + lanes].copy_from_slice(&sums[..lanes]);
-                },
-            );
+            let mut sizes = [0.0; GROUP_ROWS];
+            let (weights, sizes_of) = (&scratch.panel[..], &mut sizes);
+            vectorized!(isa, add_sizes(weights: &[f32], sizes_of: &mut [f32; GROUP_ROWS]));
+            let panel = Panel { weights, sizes, start: [0.0; GROUP_ROWS] };
+            multiply(isa, panel, &scratch.factors, &scratch.least, factors, |row, sums| {
+                let at = (some.start + row) * stride + from;
+                out[at..at + lanes].copy_from_slice(&sums[..lanes]);
+            });
         }
     }
 }
 
-/// Factors of a block of columns, in [`Scratch`]: `[block][k][COLUMNS]`, and for each the smallest partner that it is not
+/// Sixteen columns of the right operand.
+#[derive(Clone, Copy)]
+struct Panel<'a> {
+    /// `[k][16]`.
+    weights: &'a [f32],
+    /// The sums of their sizes.
+    sizes: [f32; GROUP_ROWS],
+    /// What sums begin with.
+    start: [f32; GROUP_ROWS],
+}
+
+/// Factors of a block of columns, in [`Scratch`]: `[block][k][width]`, and for each the smallest partner that it is not
 /// dropped with.
 #[derive(Clone, Copy)]
 struct Factors {
     count: usize,
+    /// Columns of a block: 1, 2 or [`COLUMNS`].
+    width: usize,
     depth: usize,
     /// The largest of their sizes.
     largest: f32,
@@ -145,13 +155,14 @@ impl Factors {
     /// Those of some rows of `x`.
     fn new(x: &MatrixView<'_>, rows: std::ops::Range<usize>, scratch: &mut Scratch) -> Self {
         let (count, depth) = (rows.len(), x.column_count());
-        let length = count.div_ceil(COLUMNS) * COLUMNS * depth;
+        let width = if count <= 2 { count.max(1) } else { COLUMNS };
+        let length = count.div_ceil(width) * width * depth;
         scratch.factors.clear();
         scratch.factors.resize(length, 0.0);
         let first = rows.start;
-        for (block, factors) in scratch.factors.chunks_mut((COLUMNS * depth).max(1)).enumerate() {
-            let from = first + block * COLUMNS;
-            x.turn_rows(from..(from + COLUMNS).min(rows.end), COLUMNS, factors);
+        for (block, factors) in scratch.factors.chunks_mut((width * depth).max(1)).enumerate() {
+            let from = first + block * width;
+            x.turn_rows(from..(from + width).min(rows.end), width, factors);
         }
         let mut largest = 0.0_f32;
         scratch.least.clear();
@@ -162,7 +173,7 @@ impl Factors {
             *factor *= ONE;
             least
         }));
-        Self { count, depth, largest }
+        Self { count, width, depth, largest }
     }
 }
 
@@ -186,99 +197,58 @@ fn least_partner(x: f32) -> f32 {
     if exponent >= -2 { 0.0 } else { f32::from_bits(((127 - 16 - exponent) << 23).cast_unsigned()) }
 }
 
-/// Multiplies a panel `[k][16]` with all factors; `store(column, results)` gets them rounded to f16.
+/// Multiplies a panel with all factors; `store(column, results)` gets them rounded to f16.
 fn multiply(
     isa: Isa,
-    panel: &mut [f32],
+    panel: Panel<'_>,
     factors: &[f32],
     least: &[f32],
-    Factors { count, depth, largest }: Factors,
-    start: [f32; GROUP_ROWS],
+    Factors { count, width, depth, largest }: Factors,
     mut store: impl FnMut(usize, &[f32; GROUP_ROWS]),
 ) {
-    let mut sizes = start.map(f32::abs);
-    let (weights, sizes_of) = (&mut *panel, &mut sizes);
-    vectorized!(
-        isa,
-        add_sizes(weights: &mut [f32], largest: f32, sizes_of: &mut [f32; GROUP_ROWS])
-    );
-    // A NaN among the sizes is not safe either.
-    let is_safe = sizes.iter().all(|size| *size < SAFE);
+    let Panel { weights, sizes, start } = panel;
+    // A NaN or an infinity among them is not safe either.
+    let reach = |lane: usize| sizes[lane] * largest + start[lane].abs();
+    let is_safe = (0..GROUP_ROWS).all(|lane| reach(lane) < SAFE && sizes[lane].is_finite());
     let begin = start.map(|bias| round_away(f64::from(as_ordinary(bias)) * f64::from(ONE)));
-    let block = (COLUMNS * depth).max(1);
-    for first in (0..count).step_by(COLUMNS) {
-        let at = first / COLUMNS * block;
-        let (factors, least) =
-            (&factors[at..at + COLUMNS * depth], &least[at..at + COLUMNS * depth]);
-        let columns = COLUMNS.min(count - first);
+    let block = width * depth;
+    for first in (0..count).step_by(width) {
+        let at = first / width * block;
+        let (factors, least) = (&factors[at..at + block], &least[at..at + block]);
+        let columns = width.min(count - first);
         if is_safe {
             let mut sums = [begin.map(|bias| bias as i32); COLUMNS];
-            let (panel, sums_of) = (&*panel, &mut sums);
-            vectorized!(
-                isa,
-                add_products(panel: &[f32], factors: &[f32], least: &[f32], sums_of: &mut [Sums; COLUMNS])
-            );
+            // SAFETY: the sums of sizes are below 2³¹, and no number is NaN, as was just looked at.
+            unsafe { add_products(isa, weights, factors, least, &mut sums[..width]) };
             for (column, sums) in sums.iter().enumerate().take(columns) {
                 store(first + column, &sums.map(|sum| to_half(f64::from(sum))));
             }
         } else {
             for column in 0..columns {
-                store(first + column, &careful(panel, factors, least, column, begin));
+                let factors = factors.iter().zip(least).skip(column).step_by(width);
+                store(first + column, &careful(weights, factors, begin));
             }
         }
     }
 }
 
-/// Makes weights ordinary, and adds the largest sizes that their products can have.
+/// Adds sizes of weights.
 #[inline(always)]
-fn add_sizes<const FUSED: bool>(weights: &mut [f32], largest: f32, sizes: &mut [f32; GROUP_ROWS]) {
-    for weights in weights.as_chunks_mut::<GROUP_ROWS>().0 {
-        for (weight, size) in weights.iter_mut().zip(sizes.iter_mut()) {
-            *weight = as_ordinary(*weight);
-            *size += weight.abs() * largest;
-        }
+fn add_sizes<const FUSED: bool>(weights: &[f32], sizes: &mut [f32; GROUP_ROWS]) {
+    for weights in weights.as_chunks::<GROUP_ROWS>().0 {
+        sizes.iter_mut().zip(weights).for_each(|(size, weight)| *size += weight.abs());
     }
-}
-
-/// `sums[column][lane] += Σ x[k][column] · w[k][lane]`, each product in units of 2⁻¹⁶ and rounded. No sum leaves the
-/// range of `i32`, which the caller has made sure of.
-#[inline(always)]
-fn add_products<const FUSED: bool>(
-    panel: &[f32],
-    factors: &[f32],
-    least: &[f32],
-    sums: &mut [Sums; COLUMNS],
-) {
-    let weights = panel.as_chunks::<GROUP_ROWS>().0;
-    let factors = factors.as_chunks::<COLUMNS>().0.iter().zip(least.as_chunks::<COLUMNS>().0);
-    let mut total = *sums;
-    for (w, (x, least)) in weights.iter().zip(factors) {
-        for column in 0..COLUMNS {
-            for lane in 0..GROUP_ROWS {
-                let product = x[column] * w[lane];
-                let rounded = product + 0.5_f32.copysign(product);
-                // SAFETY: a product is no larger than the sum of sizes, which is below 2³¹; there is no NaN.
-                let whole = unsafe { rounded.to_int_unchecked::<i32>() };
-                let kept = if w[lane].abs() >= least[column] { whole } else { 0 };
-                total[column][lane] = total[column][lane].wrapping_add(kept);
-            }
-        }
-    }
-    *sums = total;
 }
 
 /// One column whose sums may become infinite on the way.
-fn careful(
+fn careful<'a>(
     panel: &[f32],
-    factors: &[f32],
-    least: &[f32],
-    column: usize,
+    factors: impl Iterator<Item = (&'a f32, &'a f32)>,
     begin: [f64; GROUP_ROWS],
 ) -> [f32; GROUP_ROWS] {
     let limit = LIMIT * f64::from(ONE);
     let mut sums = begin;
     let mut infinite = [0.0_f32; GROUP_ROWS];
-    let factors = factors.as_chunks::<COLUMNS>().0.iter().zip(least.as_chunks::<COLUMNS>().0);
     let mut check = |sums: &[f64; GROUP_ROWS]| {
         for (infinite, sum) in infinite.iter_mut().zip(sums) {
             if *infinite == 0.0 && sum.abs() >= limit {
@@ -287,11 +257,11 @@ fn careful(
         }
     };
     check(&sums);
-    for (w, (x, least)) in panel.as_chunks::<GROUP_ROWS>().0.iter().zip(factors) {
-        let (x, least) = (f64::from(x[column]), least[column]);
-        for (sum, &w) in sums.iter_mut().zip(w) {
-            if w.abs() >= least {
-                *sum += round_away(x * f64::from(w));
+    for (weights, (x, least)) in panel.as_chunks::<GROUP_ROWS>().0.iter().zip(factors) {
+        for (sum, &weight) in sums.iter_mut().zip(weights) {
+            let weight = as_ordinary(weight);
+            if weight.abs() >= *least {
+                *sum += round_away(f64::from(*x) * f64::from(weight));
             }
         }
         check(&sums);

@@ -30,12 +30,14 @@ use crate::{memory::PageBuffer, pool::Pool};
 pub const GROUP_ROWS: usize = 16;
 /// Rows of `x` up to which weights are multiplied as they stream from memory.
 pub(crate) const FEW: usize = 8;
+/// The same where the caller brings rows to 12 or this number, and the CPU has registers for so many sums.
+pub(crate) const MOST: usize = 16;
 
 /// Groups that a product of few rows streams at the same time.
 pub(crate) const TOGETHER: usize = 4;
 
-/// Dot products of up to [`FEW`] rows of `x` with one group.
-pub(crate) type Tile = [[f32; GROUP_ROWS]; FEW];
+/// Dot products of up to [`MOST`] rows of `x` with one group.
+pub(crate) type Tile = [[f32; GROUP_ROWS]; MOST];
 
 /// Buffers that products use and keep for the next one. They grow to the largest product seen.
 #[derive(Default)]
@@ -106,7 +108,7 @@ fn dense_product(
     outputs: &mut [&mut [f32]],
 ) {
     if m <= FEW {
-        few::few(pool, x, m, matrices, outputs, few::Order::Rows);
+        few::few(pool, x, (m, m), matrices, outputs, few::Order::Rows);
     } else {
         let x = MatrixView::rows(x, m, x.len() / m);
         gemm::gemm(pool, scratch, x, matrices, outputs);

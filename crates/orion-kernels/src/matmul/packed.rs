@@ -2,7 +2,10 @@
 
 use std::{
     ops::Range,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use super::{GROUP_ROWS, Tile, dense, quantized};
@@ -89,6 +92,8 @@ pub struct PackedMatrix {
     columns: usize,
     group_bytes: usize,
     pages: PageBuffer,
+    /// See [`Self::row_sizes`].
+    row_sizes: OnceLock<Vec<f32>>,
 }
 
 impl PackedMatrix {
@@ -146,7 +151,8 @@ impl PackedMatrix {
         if let Some(release) = source.release {
             release(0..source.bytes.len());
         }
-        Ok(Self { format: target, rows, columns, group_bytes, pages })
+        let row_sizes = OnceLock::new();
+        Ok(Self { format: target, rows, columns, group_bytes, pages, row_sizes })
     }
 
     /// Output features.
@@ -167,6 +173,23 @@ impl PackedMatrix {
     /// Bytes that a product streams.
     pub fn bytes(&self) -> usize {
         self.pages.len()
+    }
+
+    /// The sum of the sizes of each row's values, up to rounding; for sums in fixed point, which ask it once.
+    pub(super) fn row_sizes(&self, isa: Isa) -> &[f32] {
+        self.row_sizes.get_or_init(|| {
+            let mut panel = vec![0.0; self.columns * GROUP_ROWS];
+            let mut sizes = Vec::with_capacity(self.groups() * GROUP_ROWS);
+            for group in 0..self.groups() {
+                self.widen(isa, group, 0..self.columns, &mut panel, GROUP_ROWS);
+                let mut sums = [0.0; GROUP_ROWS];
+                for values in panel.as_chunks::<GROUP_ROWS>().0 {
+                    sums.iter_mut().zip(values).for_each(|(sum, x)| *sum += x.abs());
+                }
+                sizes.extend(sums);
+            }
+            sizes
+        })
     }
 
     /// Writes row `row` to `out` `[columns]`: embedding lookups read the same copy as the output head.

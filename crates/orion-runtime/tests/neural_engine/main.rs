@@ -2,8 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod contract;
+mod corpus;
 mod faults;
 mod fixture;
+mod layer;
 mod layout;
 mod meaning;
 mod numerics;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::{FEW, GROUP_ROWS, Tile, lanes::Lanes};
+use super::super::{GROUP_ROWS, MOST, Tile, lanes::Lanes};
 
 /// How far ahead of its use a weight is asked for; hardware prefetchers stop at every 4 KiB.
 const AHEAD: usize = 2048;
@@ -93,7 +93,10 @@ pub(super) unsafe fn few<L: Lanes, F: Format>(
             5 => rows::<L, F, 5>(groups, x, tiles),
             6 => rows::<L, F, 6>(groups, x, tiles),
             7 => rows::<L, F, 7>(groups, x, tiles),
-            _ => rows::<L, F, FEW>(groups, x, tiles),
+            8 => rows::<L, F, 8>(groups, x, tiles),
+            12 => rows::<L, F, 12>(groups, x, tiles),
+            MOST => rows::<L, F, MOST>(groups, x, tiles),
+            _ => unreachable!("counts that are streamed"),
         }
     }
 }

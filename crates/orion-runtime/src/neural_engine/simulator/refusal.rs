@@ -106,7 +106,7 @@ impl Judge<'_> {
                 NativeError { domain: None, code: Some(-1), text: "Not implemented".to_owned() };
             return DeviceError::CompilerFailed(self.detail(diagnostic, Some(native)));
         }
-        if symptom.contains("InvalidMILProgram") {
+        if symptom.contains("InvalidMILProgram") && !symptom.contains("ANECCompile") {
             return self.invalid(diagnostic);
         }
         if symptom.contains("lowering") {
