@@ -67,7 +67,11 @@ enum Copies {
 
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| "no number".to_owned())?;
-    if seconds.is_finite() && seconds >= 0.0 { Ok(seconds) } else { Err("not 0 or more".to_owned()) }
+    if seconds.is_finite() && seconds >= 0.0 {
+        Ok(seconds)
+    } else {
+        Err("not 0 or more".to_owned())
+    }
 }
 
 /// A function with what it asks for and what that takes.
@@ -205,7 +209,9 @@ impl Cost {
 
 fn parts(parts: &Parts) -> Value {
     let named = parts.named().into_iter();
-    Value::Object(named.map(|(name, seconds)| (name.to_owned(), json!(seconds))).collect::<Map<_, _>>())
+    Value::Object(
+        named.map(|(name, seconds)| (name.to_owned(), json!(seconds))).collect::<Map<_, _>>(),
+    )
 }
 
 /// A line for each function and one for all; parts that are nowhere are left out.
@@ -285,8 +291,7 @@ impl Costed {
         let of_operation = |time: &orion_compiler::cost::OperationTime| {
             let of_core = time.in_notch?;
             let statement = function.statements.get(time.statement)?;
-            let operation =
-                self.work.operations.iter().find(|o| o.statement == time.statement)?;
+            let operation = self.work.operations.iter().find(|o| o.statement == time.statement)?;
             let weight = operation.weights.first()?;
             let depth = weight.constant.elements.checked_div(weight.channels)?;
             let each = weight.constant.streamed(&chips::row(self.call.target.chip).formats)
