@@ -16,6 +16,7 @@ const FIGURES: &[Field<Parameters>] = &[
     ("floor, e5rt", |p| &mut p.floor_e5rt),
     ("floor, in memory", |p| &mut p.floor_in_memory),
     ("convolution", |p| &mut p.convolution),
+    ("larger windows", |p| &mut p.windowed),
     ("matrix product", |p| &mut p.matmul),
     ("weights", |p| &mut p.weights),
     ("activations", |p| &mut p.activations),

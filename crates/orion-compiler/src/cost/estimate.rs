@@ -265,7 +265,8 @@ fn convolution(
     parts: &mut Parts,
 ) {
     let faster = if operation.is_int8 { p.common.int8_arithmetic } else { 1.0 };
-    let compute = operation.flops as f64 / (p.convolution * faster);
+    let rate = if operation.is_windowed { p.windowed } else { p.convolution };
+    let compute = operation.flops as f64 / (rate * faster);
     // An image of one row that does not fit is read again and again.
     let again = if operation.is_single_row && operation.staying > p.on_chip {
         compute / p.common.single_row - compute

@@ -83,8 +83,10 @@ pub struct Row {
     pub floor_e5rt: Figure,
     /// The same through the in-memory model.
     pub floor_in_memory: Figure,
-    /// FLOP/s of convolutions in fp16.
+    /// FLOP/s of convolutions with windows of 1×1, in fp16.
     pub convolution: Figure,
+    /// FLOP/s of convolutions with larger windows.
+    pub windowed: Figure,
     /// FLOP/s of matrix products in fp16.
     pub matmul: Figure,
     /// Bytes/s of constants from memory.
@@ -112,6 +114,8 @@ pub struct Parameters {
     pub floor_in_memory: f64,
     /// FLOP/s.
     pub convolution: f64,
+    /// FLOP/s.
+    pub windowed: f64,
     /// FLOP/s.
     pub matmul: f64,
     /// Bytes/s.
@@ -216,6 +220,7 @@ impl Row {
             floor_e5rt: self.floor_e5rt.value,
             floor_in_memory: self.floor_in_memory.value,
             convolution: self.convolution.value,
+            windowed: self.windowed.value,
             matmul: self.matmul.value,
             weights: self.weights.value,
             activations: self.activations.value,
@@ -229,11 +234,12 @@ impl Row {
     }
 
     /// Its figures with their names and units.
-    pub const fn figures(&self) -> [(&'static str, &'static str, Figure); 10] {
+    pub const fn figures(&self) -> [(&'static str, &'static str, Figure); 11] {
         [
             ("floor, e5rt", "s", self.floor_e5rt),
             ("floor, in memory", "s", self.floor_in_memory),
             ("convolution", "FLOP/s", self.convolution),
+            ("larger windows", "FLOP/s", self.windowed),
             ("matrix product", "FLOP/s", self.matmul),
             ("weights", "B/s", self.weights),
             ("activations", "B/s", self.activations),

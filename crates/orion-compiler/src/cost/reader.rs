@@ -203,6 +203,7 @@ impl<'f, 't> Reader<'f, 't> {
             depth: 0,
             staying: 0,
             streaming: 0,
+            is_windowed: false,
             is_single_row: false,
             is_int8: false,
         };
@@ -230,6 +231,7 @@ impl<'f, 't> Reader<'f, 't> {
         let kernel = self.dims(statement, "weight");
         let channels = kernel.first().copied().unwrap_or_default();
         operation.depth = kernel.get(1..).map_or(0, size);
+        operation.is_windowed = kernel.get(2..).is_some_and(|window| size(window) > 1);
         let image = self.dims(statement, "x");
         operation.is_single_row = image.len() == 4 && image.get(2) == Some(&1);
         // One image of a batch has to stay.

@@ -51,6 +51,8 @@ pub struct Operation {
     pub staying: u64,
     /// Bytes of the other operand, where it is no constant.
     pub streaming: u64,
+    /// Whether the window of a convolution is larger than 1×1.
+    pub is_windowed: bool,
     /// Whether the image of a convolution has a single row, which cannot be cut into bands.
     pub is_single_row: bool,
     /// Whether activations and weights are both int8.

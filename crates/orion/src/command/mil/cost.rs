@@ -19,7 +19,7 @@ use crate::output;
 #[derive(Debug, Args)]
 pub(crate) struct Cost {
     /// MIL text
-    #[arg(required_unless_present = "calibration", conflicts_with = "calibration")]
+    #[arg(required_unless_present = "calibration")]
     file: Option<PathBuf>,
     /// Chip: m1, m3-max, m4, m5 …
     #[arg(long, value_name = "CHIP", default_value_t = Chip::M4)]
@@ -37,10 +37,10 @@ pub(crate) struct Cost {
     #[arg(long, value_name = "N", default_value_t = 0)]
     operations: usize,
     /// Compare the model with published measurements
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["file", "target", "route", "staging", "idle", "operations"])]
     calibration: bool,
     /// Only measurements on this chip
-    #[arg(long, value_name = "CHIP", requires = "calibration")]
+    #[arg(long, value_name = "CHIP", conflicts_with = "file")]
     chip: Option<Chip>,
     /// How the result is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
