@@ -1,5 +1,5 @@
-//! MIL as a graph: whatever a text says, raising it is refused or gives a graph that the verifier looks at. The bytes are
-//! the text, and behind the first zero the only file of constants.
+//! MIL as a graph: whatever a text says, raising it is refused or gives a graph that the verifier looks at, and costing it
+//! gives a time. The bytes are the text, and behind the first zero the only file of constants.
 
 #![no_main]
 
@@ -18,6 +18,11 @@ fuzz_target!(|data: &[u8]| {
         if let Ok(raised) = orion_compiler::mil::raise(function, &files) {
             let _ = orion_compiler::verify(raised.program);
         }
+    }
+    for function in &document.functions {
+        let target = orion_compiler::target::Target::default();
+        let call = orion_compiler::cost::estimate(function, target, &Default::default());
+        assert!(call.seconds().is_finite() && call.seconds() > 0.0);
     }
     for finding in orion_compiler::lint::lint(&document, orion_compiler::target::Target::default())
     {

@@ -16,6 +16,7 @@ const FIGURES: &[Field<Parameters>] = &[
     ("floor, e5rt", |p| &mut p.floor_e5rt),
     ("floor, in memory", |p| &mut p.floor_in_memory),
     ("convolution", |p| &mut p.convolution),
+    ("larger windows", |p| &mut p.windowed),
     ("matrix product", |p| &mut p.matmul),
     ("weights", |p| &mut p.weights),
     ("activations", |p| &mut p.activations),
@@ -26,17 +27,20 @@ const FIGURES: &[Field<Parameters>] = &[
 
 const COMMON_FIGURES: &[Field<Common>] = &[
     ("reduction", |c| &mut c.reduction),
+    ("broadcast", |c| &mut c.broadcast),
     ("division", |c| &mut c.division),
     ("softmax", |c| &mut c.softmax),
     ("movement", |c| &mut c.movement),
     ("deep", |c| &mut c.deep),
+    ("single_row", |c| &mut c.single_row),
     ("core_ml", |c| &mut c.core_ml),
     ("operation", |c| &mut c.operation),
 ];
 
 const POWER_FIGURES: &[Field<Power>] = &[
     ("standing", |p| &mut p.standing),
-    ("per FLOP", |p| &mut p.per_flop),
+    ("per FLOP, convolved", |p| &mut p.per_convolution_flop),
+    ("per FLOP, product", |p| &mut p.per_product_flop),
     ("per byte", |p| &mut p.per_byte),
 ];
 

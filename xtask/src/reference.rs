@@ -1,5 +1,6 @@
 //! `reference`: writes docs/reference from what the code says of itself, or with `--check` says which page is out of date.
 
+mod cost_model;
 mod passes;
 
 use std::{fmt::Write as _, path::Path, process::Command};
@@ -23,6 +24,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
     let root = tree::root()?;
     let pages = [
         ("commands.md", commands(&root)?),
+        ("cost-model.md", cost_model::page()?),
         ("element-types.md", element_types()),
         ("engine-rules.md", engine_rules()),
         ("operations.md", operations()),

@@ -1,10 +1,11 @@
-//! Reading, checking and printing MIL: bytes per second on one core. `cargo bench -p orion-compiler --bench mil`; with
+//! Reading, checking, printing and costing MIL: bytes per second on one core. `cargo bench -p orion-compiler --bench mil`; with
 //! `ORION_MIL_CORPUS`, also the largest text of another origin.
 
 use std::fmt::Write;
 
 use divan::Bencher;
 use divan::counter::BytesCount;
+use orion_compiler::cost::{Situation, Work};
 use orion_compiler::lint::lint;
 use orion_compiler::mil;
 use orion_compiler::target::Target;
@@ -60,6 +61,26 @@ fn parse_and_lint(bencher: Bencher<'_, '_>, name: &str) {
         let document = mil::parse(text).expect("a program");
         drop(divan::black_box(lint(&document, Target::default())));
     });
+}
+
+#[divan::bench(args = texts().into_iter().map(|(name, _)| name))]
+fn parse_and_cost(bencher: Bencher<'_, '_>, name: &str) {
+    on(bencher, name, |text| {
+        let document = mil::parse(text).expect("a program");
+        let work = Work::of(&document.functions[0]);
+        drop(divan::black_box(work.estimate(Target::default(), &Situation::default())));
+    });
+}
+
+/// A program that has been read already, as a simulator costs it for each call.
+#[divan::bench(args = texts().into_iter().map(|(name, _)| name))]
+fn cost_again(bencher: Bencher<'_, '_>, name: &str) {
+    let text = texts().into_iter().find(|(known, _)| *known == name).map(|(_, text)| text);
+    let text = text.expect("a text");
+    let document = mil::parse(&text).expect("a program");
+    let work = Work::of(&document.functions[0]);
+    bencher
+        .bench_local(|| divan::black_box(&work).estimate(Target::default(), &Situation::default()));
 }
 
 fn on(bencher: Bencher<'_, '_>, name: &str, work: fn(&str)) {

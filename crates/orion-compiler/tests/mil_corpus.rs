@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use orion_compiler::cost::{Situation, Work};
+use orion_compiler::target::{Chip, Route, Target};
 use orion_compiler::{mil, verify};
 
 /// The texts of a folder of the corpus; none without a corpus.
@@ -98,6 +100,22 @@ fn every_text_cut_off_anywhere_is_refused_with_a_place() {
                 panic!("{}: the first {end} bytes are no program", path.display())
             };
             assert!(error.list.iter().all(|finding| finding.span.is_some()));
+        }
+    }
+}
+
+#[test]
+fn texts_of_others_cost_something_on_every_chip() {
+    for (path, text) in [texts("real"), texts("generated"), texts("fixtures")].concat() {
+        let Ok(document) = mil::parse(&text) else { continue };
+        for function in &document.functions {
+            let work = Work::of(function);
+            for &chip in Chip::ALL {
+                let target = Target { chip, route: Route::InMemory };
+                let call = work.estimate(target, &Situation::default());
+                let is_sensible = (50e-6..1.0).contains(&call.seconds());
+                assert!(is_sensible, "{} on {chip}: {:e}", path.display(), call.seconds());
+            }
         }
     }
 }

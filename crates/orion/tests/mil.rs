@@ -94,6 +94,94 @@ fn lint_reports_in_every_format_and_mends() {
     assert!(unknown.code == Some(2) && unknown.err.contains("known are m1"), "{}", unknown.err);
 }
 
+/// 2048 channels of 4096 halves: 1 MiB for each core.
+const NOTCHED: &str = "program(1.3)
+{
+    func main<ios18>(tensor<fp16, [1, 4096, 1, 1]> x) {
+        tensor<fp16, [2048, 4096, 1, 1]> w = const()[val = tensor<fp16, [2048, 4096, 1, 1]>(BLOBFILE(path = string(\"@model_path/w.bin\"), offset = uint64(64)))];
+        tensor<fp16, [1, 2048, 1, 1]> y = conv(x = x, weight = w);
+    } -> (y);
+    func small<ios18>(tensor<fp16, [1, 64]> x) {
+        tensor<fp16, [1, 64]> y = relu(x = x);
+    } -> (y);
+}
+";
+
+#[test]
+fn cost_is_modelled_for_a_chip_and_says_so() {
+    let files = folder(&[("a.mil", NOTCHED.as_bytes())]);
+    let file = path(&files, "a.mil");
+    let text = orion(&["mil", "cost", &file, "--target", "m4-pro", "--operations", "1"]);
+    assert_eq!(text.code, Some(0), "{}", text.err);
+    for wanted in [
+        "modelled for M4 Pro, in-memory",
+        "main: most of it notch",
+        "small: most of it floor",
+        "line 5: `conv`",
+        "in 2 parts",
+        "ANE058",
+        "not measured on M4 Pro",
+        "unknown, for want of measurements",
+    ] {
+        assert!(text.out.contains(wanted), "{wanted}: {}", text.out);
+    }
+    let cost = |arguments: &[&str]| -> Value {
+        let all: Vec<&str> = ["mil", "cost", &file, "--format", "json"]
+            .into_iter()
+            .chain(arguments.iter().copied())
+            .collect();
+        let run = orion(&all);
+        assert_eq!(run.code, Some(0), "{}", run.err);
+        serde_json::from_str(&run.out).expect("JSON")
+    };
+    let m4 = cost(&["--target", "m4"]);
+    assert_eq!((&m4["modelled"], &m4["chip"]), (&Value::Bool(true), &Value::from("m4")));
+    let seconds = |report: &Value, at: usize| report["functions"][at]["seconds"].as_f64();
+    let parts = m4["functions"][0]["parts"].as_object().expect("parts");
+    let sum: f64 = parts.values().filter_map(Value::as_f64).sum();
+    assert!((sum - seconds(&m4, 0).expect("seconds")).abs() < 1e-12);
+    assert!(m4["functions"][0]["energy_joules"].as_f64() > Some(0.0));
+    // SH measured 0.84 ms through Core ML; M5 has no notch.
+    assert!(
+        seconds(&m4, 0) > Some(0.6e-3) && seconds(&cost(&["--target", "m5"]), 0) < Some(0.45e-3)
+    );
+    // The route and what surrounds a call count.
+    assert!(seconds(&cost(&["--route", "e5rt"]), 1) < seconds(&m4, 1));
+    assert!(seconds(&cost(&["--idle", "6"]), 1) > Some(0.25));
+    assert!(seconds(&cost(&["--staging", "f32"]), 1) > seconds(&cost(&["--staging", "f16"]), 1));
+
+    let unknown = orion(&["mil", "cost", "--target", "m9", &file]);
+    assert!(unknown.code == Some(2) && unknown.err.contains("known are m1"), "{}", unknown.err);
+    for wrong in [
+        vec!["mil", "cost"],
+        vec!["mil", "cost", &file, "--calibration"],
+        vec!["mil", "cost", &file, "--chip", "m4"],
+        vec!["mil", "cost", "--chip", "m4"],
+        vec!["mil", "cost", "--calibration", "--target", "m4"],
+        vec!["mil", "cost", &file, "--idle", "-1"],
+    ] {
+        assert_eq!(orion(&wrong).code, Some(2), "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_model_is_compared_with_published_figures() {
+    let text = orion(&["mil", "cost", "--calibration"]);
+    assert_eq!(text.code, Some(0), "{}", text.err);
+    for wanted in
+        ["modelled and published", "A9-m4-n2048", "held-out", "median error", "are excluded"]
+    {
+        assert!(text.out.contains(wanted), "{wanted}");
+    }
+    let report = orion(&["mil", "cost", "--calibration", "--chip", "m3", "--format", "json"]);
+    let report: Value = serde_json::from_str(&report.out).expect("JSON");
+    let rows = report["rows"].as_array().expect("rows");
+    assert!(rows.len() > 10 && rows.iter().all(|row| row["chip"] == "m3"));
+    let near = rows.iter().filter(|row| row["error"].as_f64().expect("an error").abs() <= 0.35);
+    let share = near.count() as f64 / rows.len() as f64;
+    assert_eq!(report["scores"][0]["within_35_percent"].as_f64(), Some(share));
+}
+
 #[test]
 fn explain_knows_codes_and_names_and_guesses() {
     let by_code = orion(&["explain", "ane010"]);
@@ -229,7 +317,7 @@ fn bad_files_are_refused_with_their_names_and_places() {
         ("missing", "No such file"),
     ] {
         let file = path(&files, name);
-        for verb in ["fmt", "check", "lint", "stat", "graph"] {
+        for verb in ["fmt", "check", "lint", "stat", "cost", "graph"] {
             let refused = orion(&["mil", verb, &file]);
             let said = refused.err + &refused.out;
             assert_eq!(refused.code, Some(1), "{verb} {name}: {said}");

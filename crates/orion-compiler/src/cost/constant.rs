@@ -69,7 +69,10 @@ impl Constant {
 /// Where a constant's bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Place<'t> {
-    File { path: &'t str, offset: &'t str },
+    File {
+        path: &'t str,
+        offset: &'t str,
+    },
     /// The byte of the text where it begins.
     Text(Option<usize>),
 }

@@ -186,13 +186,15 @@ impl Work {
             Route::E5rt => parameters.floor_e5rt,
         };
         parts.staging = situation.staging.seconds(host);
-        let core_ml =
-            if situation.through_core_ml { parameters.common.core_ml } else { 0.0 };
+        let core_ml = if situation.through_core_ml { parameters.common.core_ml } else { 0.0 };
         parts.around = situation.wake() + core_ml;
         let flops = self.flops();
+        let convolutions = self.operations.iter().filter(|o| o.class == Class::Convolution);
+        let convolved = convolutions.map(|o| o.flops).fold(0, u64::saturating_add);
         let energy = parameters.power.map(|power| {
             power.standing * parts.engine()
-                + power.per_flop * flops as f64
+                + power.per_convolution_flop * convolved as f64
+                + power.per_product_flop * flops.saturating_sub(convolved) as f64
                 + power.per_byte * bytes as f64
         });
         let preparation = Preparation::of(self);
@@ -227,6 +229,7 @@ fn of_operation(operation: &Operation, p: &Parameters) -> (OperationTime, u64) {
         }
         class => {
             let each = match class {
+                Class::Broadcast => p.common.broadcast,
                 Class::Division => p.common.division,
                 Class::Reduction => p.common.reduction,
                 Class::Softmax => p.common.softmax,
@@ -262,11 +265,11 @@ fn convolution(
     parts: &mut Parts,
 ) {
     let faster = if operation.is_int8 { p.common.int8_arithmetic } else { 1.0 };
-    let compute = operation.flops as f64 / (p.convolution * faster);
-    // An image of one row cannot be cut into bands: where it does not fit, every 64 output channels read it anew.
-    let passes = operation.channels.div_ceil(Common::CORES * Common::LANES);
+    let rate = if operation.is_windowed { p.windowed } else { p.convolution };
+    let compute = operation.flops as f64 / (rate * faster);
+    // An image of one row that does not fit is read again and again.
     let again = if operation.is_single_row && operation.staying > p.on_chip {
-        operation.staying.saturating_mul(passes) as f64 / p.activations
+        compute / p.common.single_row - compute
     } else {
         0.0
     };

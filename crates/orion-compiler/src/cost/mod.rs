@@ -22,6 +22,7 @@ mod estimate;
 mod operation;
 mod parameters;
 mod preparation;
+mod reader;
 mod situation;
 mod work;
 

@@ -11,6 +11,8 @@ pub enum Class {
     Attention,
     /// One pass over elements.
     Elementwise,
+    /// The same, with an operand that is repeated: a number for each row, or a row for all.
+    Broadcast,
     /// Division of elements, and what is computed like it.
     Division,
     /// Sums, largest elements and pools.
@@ -33,6 +35,7 @@ impl Class {
             Self::Product => "product",
             Self::Attention => "attention",
             Self::Elementwise => "elementwise",
+            Self::Broadcast => "broadcast",
             Self::Division => "division",
             Self::Reduction => "reduction",
             Self::Softmax => "softmax",
@@ -59,17 +62,42 @@ pub(super) fn class(op: &str) -> Class {
         "layer_norm" | "instance_norm" | "local_response_norm" | "l2_norm" => Class::Norm,
         "avg_pool" | "max_pool" | "l2_pool" | "cumsum" | "topk" | "argsort" => Class::Reduction,
         _ if op.starts_with("reduce_") => Class::Reduction,
-        "reshape" | "expand_dims" | "squeeze" | "flatten2d" | "identity" | "cast" | "dequantize"
-        | "shape" | "reshape_like" => Class::Free,
-        "transpose" | "concat" | "split" | "stack" | "slice_by_index" | "slice_by_size"
-        | "slice_update" | "pad" | "tile" | "reverse" | "gather" | "gather_along_axis"
-        | "gather_nd" | "scatter" | "scatter_along_axis" | "scatter_nd" | "sliding_windows"
-        | "pixel_shuffle" | "pixel_unshuffle" | "space_to_depth" | "depth_to_space"
-        | "space_to_batch" | "batch_to_space" | "crop" | "crop_resize" | "resize"
-        | "resize_bilinear" | "resize_nearest_neighbor" | "upsample_bilinear"
-        | "upsample_nearest_neighbor" | "resample" | "affine" | "read_state" | "write_state" => {
-            Class::Movement
-        }
+        "reshape" | "expand_dims" | "squeeze" | "flatten2d" | "identity" | "cast"
+        | "dequantize" | "shape" | "reshape_like" => Class::Free,
+        "transpose"
+        | "concat"
+        | "split"
+        | "stack"
+        | "slice_by_index"
+        | "slice_by_size"
+        | "slice_update"
+        | "pad"
+        | "tile"
+        | "reverse"
+        | "gather"
+        | "gather_along_axis"
+        | "gather_nd"
+        | "scatter"
+        | "scatter_along_axis"
+        | "scatter_nd"
+        | "sliding_windows"
+        | "pixel_shuffle"
+        | "pixel_unshuffle"
+        | "space_to_depth"
+        | "depth_to_space"
+        | "space_to_batch"
+        | "batch_to_space"
+        | "crop"
+        | "crop_resize"
+        | "resize"
+        | "resize_bilinear"
+        | "resize_nearest_neighbor"
+        | "upsample_bilinear"
+        | "upsample_nearest_neighbor"
+        | "resample"
+        | "affine"
+        | "read_state"
+        | "write_state" => Class::Movement,
         _ => Class::Elementwise,
     }
 }
@@ -89,9 +117,9 @@ pub(super) enum Fusion {
 pub(super) fn fusion(op: &str) -> Fusion {
     match op {
         "relu" | "relu6" | "clamped_relu" | "leaky_relu" | "thresholded_relu" | "elu" | "gelu"
-        | "silu" | "sigmoid" | "sigmoid_hard" | "tanh" | "scaled_tanh" | "softplus" | "softsign"
-        | "clip" | "abs" | "square" | "sqrt" | "exp" | "exp2" | "erf" | "sign" | "threshold"
-        | "linear_activation" | "quantize" => Fusion::Activation,
+        | "silu" | "sigmoid" | "sigmoid_hard" | "tanh" | "scaled_tanh" | "softplus"
+        | "softsign" | "clip" | "abs" | "square" | "sqrt" | "exp" | "exp2" | "erf" | "sign"
+        | "threshold" | "linear_activation" | "quantize" => Fusion::Activation,
         "add" | "sub" | "mul" | "batch_norm" | "prelu" => Fusion::Scale,
         _ => Fusion::Never,
     }

@@ -64,8 +64,10 @@ pub struct Notch {
 pub struct Power {
     /// Watts that the engine draws for as long as a program is under way.
     pub standing: f64,
-    /// Joules for a multiplication or addition.
-    pub per_flop: f64,
+    /// Joules for a multiplication or addition of a convolution.
+    pub per_convolution_flop: f64,
+    /// Joules for one of a matrix product.
+    pub per_product_flop: f64,
     /// Joules for a byte that crosses the memory bus.
     pub per_byte: f64,
     /// Rows of the calibration.
@@ -81,8 +83,10 @@ pub struct Row {
     pub floor_e5rt: Figure,
     /// The same through the in-memory model.
     pub floor_in_memory: Figure,
-    /// FLOP/s of convolutions in fp16.
+    /// FLOP/s of convolutions with windows of 1×1, in fp16.
     pub convolution: Figure,
+    /// FLOP/s of convolutions with larger windows.
+    pub windowed: Figure,
     /// FLOP/s of matrix products in fp16.
     pub matmul: Figure,
     /// Bytes/s of constants from memory.
@@ -111,6 +115,8 @@ pub struct Parameters {
     /// FLOP/s.
     pub convolution: f64,
     /// FLOP/s.
+    pub windowed: f64,
+    /// FLOP/s.
     pub matmul: f64,
     /// Bytes/s.
     pub weights: f64,
@@ -137,16 +143,20 @@ pub struct Common {
     pub operation: f64,
     /// An element of a reduction, in elements of an elementwise operation.
     pub reduction: f64,
+    /// An element of an operation with an operand that is repeated.
+    pub broadcast: f64,
     /// An element of a division.
     pub division: f64,
     /// An element of a softmax.
     pub softmax: f64,
-    /// An element of a norm that is one operation: its two reductions and five elementwise passes.
+    /// An element of a norm that is one operation.
     pub norm: f64,
     /// An element that is only moved: transposed, sliced, joined.
     pub movement: f64,
     /// What is left of the rate of matrix products whose depth exceeds [`Common::DEPTH`].
     pub deep: f64,
+    /// What is left of the rate of convolutions whose image is one row and does not fit on the chip.
+    pub single_row: f64,
     /// How much faster convolutions of int8 activations with int8 weights are.
     pub int8_arithmetic: f64,
     /// Seconds that Core ML adds to a call.
@@ -156,12 +166,51 @@ pub struct Common {
 impl Common {
     /// Cores that output channels are spread over, on every chip and every die.
     pub const CORES: u64 = 16;
-    /// Output channels that a core computes at once.
-    pub const LANES: u64 = 4;
     /// Bytes of weights that all cores hold together: 64 KiB each.
     pub const KERNEL_MEMORY: u64 = 16 * 64 * 1024;
     /// The largest depth of a matrix product for which eight output channels of a core fit its 64 KiB.
     pub const DEPTH: u64 = 4096;
+}
+
+impl Common {
+    /// Its figures: name, number, unit, and what it rests on.
+    pub const fn figures(&self) -> [(&'static str, f64, &'static str, &'static str); 12] {
+        const FITTED: &str = "fitted to all rows";
+        [
+            ("an operation by itself", self.operation, "s", FITTED),
+            ("reduction", self.reduction, "elements", FITTED),
+            ("operand that is repeated", self.broadcast, "elements", "A14, E layer_norm"),
+            ("division", self.division, "elements", "A15, A20"),
+            ("softmax", self.softmax, "elements", "A17, A20, E softmax"),
+            (
+                "norm in one operation",
+                self.norm,
+                "elements",
+                "inferred: four repeated operands, two reductions, a pass",
+            ),
+            ("movement", self.movement, "elements", FITTED),
+            (
+                "products deeper than 4096",
+                self.deep,
+                "of the rate",
+                "A10; eight channels of 4096 halves fill the 64 KiB of a core (GD)",
+            ),
+            (
+                "one row that does not fit",
+                self.single_row,
+                "of the rate",
+                "A26: 3072 to 768 channels",
+            ),
+            ("int8 by int8", self.int8_arithmetic, "× the rate", "A32 (M4); inferred elsewhere"),
+            ("Core ML", self.core_ml, "s", "A24, A35"),
+            (
+                "weights that are still there",
+                Self::KERNEL_MEMORY as f64,
+                "B",
+                "64 KiB each of 16 cores (GD, EY)",
+            ),
+        ]
+    }
 }
 
 impl Row {
@@ -171,6 +220,7 @@ impl Row {
             floor_e5rt: self.floor_e5rt.value,
             floor_in_memory: self.floor_in_memory.value,
             convolution: self.convolution.value,
+            windowed: self.windowed.value,
             matmul: self.matmul.value,
             weights: self.weights.value,
             activations: self.activations.value,
@@ -184,11 +234,12 @@ impl Row {
     }
 
     /// Its figures with their names and units.
-    pub const fn figures(&self) -> [(&'static str, &'static str, Figure); 10] {
+    pub const fn figures(&self) -> [(&'static str, &'static str, Figure); 11] {
         [
             ("floor, e5rt", "s", self.floor_e5rt),
             ("floor, in memory", "s", self.floor_in_memory),
             ("convolution", "FLOP/s", self.convolution),
+            ("larger windows", "FLOP/s", self.windowed),
             ("matrix product", "FLOP/s", self.matmul),
             ("weights", "B/s", self.weights),
             ("activations", "B/s", self.activations),

@@ -108,10 +108,7 @@ pub(crate) fn bytes_of(ty: &Type<'_>) -> Option<u64> {
 }
 
 /// Multiplications and additions of a statement, or what its operation does for each element.
-pub(crate) fn flops<'f, 't>(
-    statement: &'f Statement<'t>,
-    scope: &Scope<'f, 't>,
-) -> Option<u64> {
+pub(crate) fn flops<'f, 't>(statement: &'f Statement<'t>, scope: &Scope<'f, 't>) -> Option<u64> {
     let dims_of = |name: &str| -> Option<Vec<u64>> {
         match statement.operand(name)? {
             Value::Name(word) => known(&scope.definition(word.text)?.ty),
@@ -132,8 +129,7 @@ pub(crate) fn flops<'f, 't>(
         "linear" => results.checked_mul(2)?.checked_mul(*dims_of("weight")?.get(1)?),
         "matmul" => {
             let x = dims_of("x")?;
-            let transposed =
-                statement.operand("transpose_x").and_then(|value| flag(value, scope));
+            let transposed = statement.operand("transpose_x").and_then(|value| flag(value, scope));
             let from_end = if transposed == Some(true) { 2 } else { 1 };
             let depth = x.len().checked_sub(from_end).and_then(|at| x.get(at))?;
             results.checked_mul(2)?.checked_mul(*depth)

@@ -32,6 +32,23 @@ impl Harness {
         }
     }
 
+    /// What its way of measuring adds, in a sentence.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Self::Direct => {
+                "a loop around the evaluation of one request in memory, its surfaces filled before: nothing is added"
+            }
+            Self::Aneforge => {
+                "calls of ANEForge from Python: inputs are copied twice, results once and then converted to f32, at rates of \
+                 that machine that follow from the rows with the role `harness`"
+            }
+            Self::AneforgePaper => {
+                "the same by the runs for ANEForge's paper on M2 Pro, whose installation converted faster"
+            }
+            Self::CoreMl => "`predict` of Core ML: a constant is added, the same for all rows",
+        }
+    }
+
     /// The one of this name.
     pub fn of_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|harness| harness.name() == name)
@@ -62,10 +79,9 @@ impl Harness {
     }
 }
 
-/// A machine that ran ANEForge: bytes/s of its copies, and numbers/s of its numpy from f16 to f32. They follow from two
-/// operations on the same 8192×4096 or 16384×4096 input: `sum`, whose result is small, and `gelu`, whose result is as large
-/// as the input, less what the engine itself moves at its rate of activations. Those rows have the role `harness` and are
-/// in no statistic.
+/// A machine that ran ANEForge: bytes/s of its copies, and numbers/s of its numpy from f16 to f32. Two operations on the same
+/// input of 67 or 134 MB give them: `sum`, whose result is small, says how long copies of inputs take; `gelu`, whose result is
+/// as large as its input, says what conversion adds. Those rows have the role `harness` and are in no statistic.
 struct Python {
     harness: Harness,
     chip: Chip,
@@ -73,16 +89,16 @@ struct Python {
     convert: f64,
 }
 
-/// numpy converts in software where it is older: 0.7 numbers a nanosecond. Of the installation that ran the paper's rows on
-/// M2 Pro no such pair is published; it is taken to be like that on M1 Max.
+/// numpy converts in software where it is older: 0.7 numbers in a nanosecond. Of the installation that ran the paper's rows
+/// on M2 Pro no such pair is published; its conversion is taken to be like that on M1 Max, since A13 leaves no time for more.
 const PYTHONS: &[Python] = &[
-    Python { harness: Harness::Aneforge, chip: Chip::M1, copy: 17e9, convert: 0.69e9 },
-    Python { harness: Harness::Aneforge, chip: Chip::M1Max, copy: 34e9, convert: 3.1e9 },
-    Python { harness: Harness::Aneforge, chip: Chip::M2Pro, copy: 42e9, convert: 0.85e9 },
-    Python { harness: Harness::Aneforge, chip: Chip::M4, copy: 22e9, convert: 5.5e9 },
-    Python { harness: Harness::Aneforge, chip: Chip::M5, copy: 55e9, convert: 33e9 },
-    Python { harness: Harness::Aneforge, chip: Chip::M5Pro, copy: 56e9, convert: 30e9 },
-    Python { harness: Harness::AneforgePaper, chip: Chip::M2Pro, copy: 42e9, convert: 3.1e9 },
+    Python { harness: Harness::Aneforge, chip: Chip::M1, copy: 24e9, convert: 0.655e9 },
+    Python { harness: Harness::Aneforge, chip: Chip::M1Max, copy: 63e9, convert: 2.75e9 },
+    Python { harness: Harness::Aneforge, chip: Chip::M2Pro, copy: 102e9, convert: 0.826e9 },
+    Python { harness: Harness::Aneforge, chip: Chip::M4, copy: 26e9, convert: 5.0e9 },
+    Python { harness: Harness::Aneforge, chip: Chip::M5, copy: 75e9, convert: 19.7e9 },
+    Python { harness: Harness::Aneforge, chip: Chip::M5Pro, copy: 77e9, convert: 21.9e9 },
+    Python { harness: Harness::AneforgePaper, chip: Chip::M2Pro, copy: 102e9, convert: 2.75e9 },
 ];
 
 fn python(harness: Harness, chip: Chip) -> Host {

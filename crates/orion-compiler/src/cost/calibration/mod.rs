@@ -5,6 +5,7 @@
 mod harness;
 mod program;
 mod row;
+mod source;
 mod text;
 mod workload;
 
@@ -16,6 +17,7 @@ use crate::target::{Chip, Target};
 
 pub use harness::Harness;
 pub use row::{Quantity, Role, Row, rows};
+pub use source::{SOURCES, source};
 pub use workload::{Decoder, Kind, Packing, RowOperation, Workload};
 
 /// A row that the model can be asked about, with what its program asks of an engine.

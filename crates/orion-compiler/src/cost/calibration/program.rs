@@ -84,7 +84,8 @@ impl Workload {
 
     /// The sums of a convolution in parts: slices of the input channels, and the parts added.
     fn split_convolution(&self, text: &mut Text, x: &Named, to: u64, window: u64) -> Named {
-        let [batch, from, height, width] = [0, 1, 2, 3].map(|at| x.dims.get(at).copied().unwrap_or(1));
+        let [batch, from, height, width] =
+            [0, 1, 2, 3].map(|at| x.dims.get(at).copied().unwrap_or(1));
         let mut sum: Option<Named> = None;
         for part in 0..self.parts {
             let begin = from * part / self.parts;
@@ -111,7 +112,8 @@ impl Workload {
         for part in 0..parts {
             let begin = depth * part / parts;
             let length = depth * (part + 1) / parts - begin;
-            let x = if parts > 1 { slice(text, x, &[0, begin], &[rows, length]) } else { x.clone() };
+            let x =
+                if parts > 1 { slice(text, x, &[0, begin], &[rows, length]) } else { x.clone() };
             let weight = text.weight(&[columns, length], self.packing);
             let [no, yes] = ["false", "true"].map(|flag| text.setting("bool", flag));
             let arguments = format!(

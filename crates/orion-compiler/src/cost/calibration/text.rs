@@ -137,7 +137,9 @@ impl Text {
         let elements: u64 = dims.iter().product();
         self.offset = at + (elements * bits).div_ceil(8).next_multiple_of(64);
         let ty = ty(element, dims);
-        format!("{ty}(BLOBFILE(path = string(\"@model_path/weights/weight.bin\"), offset = uint64({at})))")
+        format!(
+            "{ty}(BLOBFILE(path = string(\"@model_path/weights/weight.bin\"), offset = uint64({at})))"
+        )
     }
 
     /// The whole program.

@@ -1,6 +1,5 @@
 //! Workloads in a compact form, as the table of published figures has them: `conv 512->512 k1 1x64 x128 shared f32`.
 
-use std::fmt;
 use std::str::FromStr;
 
 /// What is computed.
@@ -127,12 +126,6 @@ pub struct Workload {
     pub is_f32: bool,
 }
 
-impl fmt::Display for Workload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.kind)
-    }
-}
-
 impl FromStr for Workload {
     type Err = String;
 
@@ -185,7 +178,12 @@ fn kind(name: &str, rest: &mut Vec<&str>) -> Option<Kind> {
             let (from, to) = take(rest)?.split_once("->")?;
             let window = number(take(rest)?, "k")?;
             let image = sizes(take(rest)?)?;
-            Some(Kind::Convolution { from: from.parse().ok()?, to: to.parse().ok()?, window, image })
+            Some(Kind::Convolution {
+                from: from.parse().ok()?,
+                to: to.parse().ok()?,
+                window,
+                image,
+            })
         }
         "matmul" => Some(Kind::Matmul(sizes(take(rest)?)?)),
         "product" => Some(Kind::Product(sizes(take(rest)?)?)),

@@ -22,7 +22,15 @@ fn text(compared: &[Comparison], chip: Option<Chip>) -> Result<(), Failure> {
     output::write_line(&format!("modelled and published for {of}"))?;
     output::write_line(&format!(
         "{:<32}{:<10}{:<16}{:<52}{:>13}{:>13}{:>9}  {:<9}{}",
-        "row", "chip", "measured by", "workload", "modelled", "published", "error", "role", "source"
+        "row",
+        "chip",
+        "measured by",
+        "workload",
+        "modelled",
+        "published",
+        "error",
+        "role",
+        "source"
     ))?;
     for comparison in compared {
         let row = &comparison.case.row;
@@ -60,7 +68,9 @@ fn text(compared: &[Comparison], chip: Option<Chip>) -> Result<(), Failure> {
     }
     let excluded = rows().iter().filter(|row| row.role == Role::Excluded).count();
     if chip.is_none() {
-        output::write_line(&format!("{excluded} published figures are excluded, each with its reason in the table"))?;
+        output::write_line(&format!(
+            "{excluded} published figures are excluded, each with its reason in the table"
+        ))?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::output;
 #[derive(Debug, Args)]
 pub(crate) struct Cost {
     /// MIL text
-    #[arg(required_unless_present = "calibration", conflicts_with = "calibration")]
+    #[arg(required_unless_present = "calibration")]
     file: Option<PathBuf>,
     /// Chip: m1, m3-max, m4, m5 …
     #[arg(long, value_name = "CHIP", default_value_t = Chip::M4)]
@@ -37,10 +37,10 @@ pub(crate) struct Cost {
     #[arg(long, value_name = "N", default_value_t = 0)]
     operations: usize,
     /// Compare the model with published measurements
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["file", "target", "route", "staging", "idle", "operations"])]
     calibration: bool,
     /// Only measurements on this chip
-    #[arg(long, value_name = "CHIP", requires = "calibration")]
+    #[arg(long, value_name = "CHIP", conflicts_with = "file")]
     chip: Option<Chip>,
     /// How the result is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -67,7 +67,11 @@ enum Copies {
 
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| "no number".to_owned())?;
-    if seconds.is_finite() && seconds >= 0.0 { Ok(seconds) } else { Err("not 0 or more".to_owned()) }
+    if seconds.is_finite() && seconds >= 0.0 {
+        Ok(seconds)
+    } else {
+        Err("not 0 or more".to_owned())
+    }
 }
 
 /// A function with what it asks for and what that takes.
@@ -205,7 +209,9 @@ impl Cost {
 
 fn parts(parts: &Parts) -> Value {
     let named = parts.named().into_iter();
-    Value::Object(named.map(|(name, seconds)| (name.to_owned(), json!(seconds))).collect::<Map<_, _>>())
+    Value::Object(
+        named.map(|(name, seconds)| (name.to_owned(), json!(seconds))).collect::<Map<_, _>>(),
+    )
 }
 
 /// A line for each function and one for all; parts that are nowhere are left out.
@@ -285,8 +291,7 @@ impl Costed {
         let of_operation = |time: &orion_compiler::cost::OperationTime| {
             let of_core = time.in_notch?;
             let statement = function.statements.get(time.statement)?;
-            let operation =
-                self.work.operations.iter().find(|o| o.statement == time.statement)?;
+            let operation = self.work.operations.iter().find(|o| o.statement == time.statement)?;
             let weight = operation.weights.first()?;
             let depth = weight.constant.elements.checked_div(weight.channels)?;
             let each = weight.constant.streamed(&chips::row(self.call.target.chip).formats)
