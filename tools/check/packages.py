@@ -1,10 +1,10 @@
-"""Lets Apple's coremltools read the packages that `orion mil package` writes, and compares types and weights.
+"""Lets Apple's coremltools read the packages that `orion mil package` and `orion compile` write, and compares types and weights.
 
     pip install coremltools==9.0
     python tools/check/packages.py target/release/orion [PACKAGE...]
 
 Without packages, every case of crates/orion-compiler/tests/golden/mil_ops.json becomes one, and a program with weights in
-a file. coremltools infers the types of every operation anew: a program that it cannot build, or whose results have other
+a file; then the built-in model is compiled in the ways of COMPILED. coremltools infers the types of every operation anew: a program that it cannot build, or whose results have other
 types than declared, is refused.
 """
 
@@ -25,6 +25,8 @@ GOLDEN = Path(__file__).parents[2] / "crates/orion-compiler/tests/golden/mil_ops
 # Core ML has no other inputs and results.
 INTERFACE = {"fp16", "fp32", "int32"}
 DTYPES = {1: "bool", 10: "fp16", 11: "fp32", 21: "int8", 22: "int16", 23: "int32", 31: "uint8", 32: "uint16"}
+# Constants with more elements stand in files.
+SHORT = 32
 # Cases that coremltools does not build, and why.
 KNOWN = {
     "reshape that keeps a dimension": "since iOS 16 a dimension of zero is none that is kept",
@@ -33,6 +35,17 @@ KNOWN = {
     "quantize": "the result is int32 here, as Core ML has no results of int8",
     "dequantize": "the input is int32 here, as Core ML has no inputs of int8",
 }
+# What the built-in model is compiled to: every purpose, cut, route and form of weights at least once. Tokens differ from the
+# model's own dimensions, so that no axis is taken for another.
+COMPILED = [
+    "--for prefill,decode --tokens 32 --context 64 --cut parts",
+    "--for prefill,decode --tokens 32 --context 64 --cut whole --route e5rt --probabilities",
+    "--for prefill --tokens 20 --cut blocks --ranged-norms",
+    "--for prefill,decode --tokens 32 --context 64 --cut layers=2 --lora 8",
+    "--for decode --context 64 --cut parts --weights inputs --route e5rt",
+    "--for training --tokens 32 --cut blocks",
+    "--for training --tokens 32 --batch 2 --cut parts --weights inputs",
+]
 
 
 def declared(spec):
@@ -53,7 +66,7 @@ def read(path):
 
 
 def check(path):
-    """The number of results whose types agree."""
+    """The number of results whose types agree, and of weights read from files."""
     spec, program = read(path)
     found = {
         (name, output.name): output
@@ -61,17 +74,29 @@ def check(path):
         for operation in function.operations
         for output in operation.outputs
     }
+    for function in program.functions.values():
+        names = [output.name for output in function.outputs]
+        if sorted(names) != sorted(feature.name for feature in spec.description.output):
+            raise ValueError(f"the package's results are not the function's: {names}")
+    read_weights = 0
+    for (_, name), output in found.items():
+        if output.op.op_type == "const" and isinstance(output.val, np.ndarray) and output.val.size > SHORT:
+            if not np.isfinite(output.val).all():
+                raise ValueError(f"weight `{name}` is not finite")
+            read_weights += 1
     compared = 0
     for function, operation, name, shape, dtype in declared(spec):
         output = found.get((function, name))
         if output is None:
             raise ValueError(f"{operation} `{name}` is missing after loading")
+        if output.op.op_type != operation:
+            raise ValueError(f"{operation} `{name}` is loaded as {output.op.op_type}")
         if tuple(output.shape) != shape:
             raise ValueError(f"{operation} `{name}` is declared {shape}, coremltools says {tuple(output.shape)}")
         if dtype and types.builtin_to_string(output.dtype) != dtype:
             raise ValueError(f"{operation} `{name}` is declared {dtype}, coremltools says {output.dtype}")
         compared += 1
-    return compared
+    return compared, read_weights
 
 
 def packaged(orion, folder, name, text):
@@ -120,9 +145,19 @@ def weights(orion, folder):
     return path
 
 
+def compiled(orion, folder, options):
+    """The packages of the built-in model's programs."""
+    command = [orion, "compile", "--emit", "mlpackage", "-o", folder, *options.split()]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    packages = sorted(folder.glob("*/*.mlpackage"))
+    if not packages:
+        raise ValueError("nothing was written")
+    return packages
+
+
 def main():
     orion, paths = sys.argv[1], [Path(path) for path in sys.argv[2:]]
-    failures = left_out = results = 0
+    failures = left_out = results = weights_read = from_models = 0
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         jobs = [(str(path), lambda path=path: path) for path in paths]
@@ -133,13 +168,23 @@ def main():
                     left_out += 1
                     continue
                 jobs.append((case["name"], lambda i=index, t=case["text"]: packaged(orion, folder, f"case{i}", t)))
+            for index, options in enumerate(COMPILED):
+                for path in compiled(orion, folder / f"compiled{index}", options):
+                    name = f"compile {options}: {path.parent.name}/{path.stem}"
+                    jobs.append((name, lambda path=path: path))
+                    from_models += 1
         for name, make in jobs:
             try:
-                results += check(make())
+                compared, read_weights = check(make())
+                results += compared
+                weights_read += read_weights
             except Exception as error:  # every way in which it fails is a finding
                 failures += 1
                 print(f"{name}: {type(error).__name__}: {error}")
-    print(f"{len(jobs) - failures} packages of {len(jobs)} agree in {results} results, {left_out} left out")
+    print(
+        f"{len(jobs) - failures} packages of {len(jobs)} agree in {results} results and have {weights_read} weights;"
+        f" {from_models} are parts of a compiled model; {left_out} left out"
+    )
     return failures > 0
 
 
