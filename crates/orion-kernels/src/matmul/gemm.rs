@@ -13,6 +13,8 @@
 mod narrow;
 mod operand;
 mod pack;
+#[cfg(target_arch = "x86_64")]
+mod registers;
 mod tile;
 
 use std::ops::Range;
@@ -237,7 +239,13 @@ fn run<P: Panels>(
         for first in own.clone().step_by(BLOCKS_AT_ONCE) {
             let some = first..(first + BLOCKS_AT_ONCE).min(own.end);
             let rows = plan.block(first).start..plan.block(some.end - 1).end;
+            let together: Vec<_> = some.clone().map(|index| plan.block(index)).collect();
             for (stretch, depth) in plan.stretches().enumerate() {
+                // SAFETY: every block belongs to one thread, and its stretches do not overlap.
+                let out = unsafe { packed_parts.slice(plan.packed(&rows, &depth)) };
+                if x.pack_together(plan, &together, &depth, out) {
+                    continue;
+                }
                 let columns = plan.lines(&depth, x.column_count());
                 let part = x.part(&rows, &columns, &mut buffer);
                 for index in some.clone() {
