@@ -19,7 +19,6 @@ mod tile;
 
 use std::ops::Range;
 
-pub(crate) use narrow::{Bf16, pair_up};
 pub use operand::MatrixView;
 
 use narrow::Narrow;

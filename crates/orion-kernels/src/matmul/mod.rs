@@ -16,7 +16,7 @@ pub(crate) mod lanes;
 mod packed;
 mod quantized;
 
-pub(crate) use gemm::{Bf16, grow, pair_up};
+pub(crate) use gemm::grow;
 pub use gemm::{MatrixView, product};
 pub use packed::{MatrixSource, PackError, PackedMatrix};
 
