@@ -157,7 +157,7 @@ pub(super) fn turn(lines: Lines<'_>, out: &mut [f32], out_width: usize) {
                     *row = rounded(low, high);
                 }
             }
-            let columns = turned(rows);
+            let columns = turned(&rows);
             let out = &mut out[first_unit * out_width..];
             for (unit, column) in columns.into_iter().enumerate() {
                 if first_unit + unit < units {
@@ -172,12 +172,12 @@ pub(super) fn turn(lines: Lines<'_>, out: &mut [f32], out_width: usize) {
 /// The transposed square.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-fn turned(rows: [__m512i; LANES]) -> [__m512i; LANES] {
+fn turned(rows: &[__m512i; LANES]) -> [__m512i; LANES] {
     /// The even 128-bit lanes of two registers, and the odd ones.
     const EVEN: i32 = 0x88;
     const ODD: i32 = 0xdd;
     // Within 128 bits: first pairs of rows, then fours.
-    let mut pairs = rows;
+    let mut pairs = *rows;
     for i in 0..LANES / 2 {
         pairs[2 * i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
         pairs[2 * i + 1] = _mm512_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
