@@ -4,7 +4,6 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use crate::Pool;
-use crate::matmul::{Bf16, pair_up};
 use crate::vectorize::{share, vectorized};
 
 /// `out = x` rounded to `f16`; beyond 65,504 infinity.
@@ -76,9 +75,17 @@ pub fn pack_bf16(pool: &Pool, out: &mut [f32], x: &[f32]) {
     assert_eq!(out.len(), x.len().div_ceil(2), "two values to each of `out`");
     share(pool, out, 16, |out, at| {
         let x = &x[2 * at..x.len().min(2 * (at + out.len()))];
-        let to = Bf16;
-        vectorized!(pool.isa(), pair_up(x: &[f32], out: &mut [f32], to: Bf16));
+        let (out, rest) = halves(out).split_at_mut(x.len());
+        vectorized!(pool.isa(), narrow(out: &mut [bf16], x: &[f32]));
+        rest.fill(bf16::ZERO);
     });
+}
+
+/// The two values in the bits of each number: the lower half first, where the lower bits come first in memory.
+fn halves(packed: &mut [f32]) -> &mut [bf16] {
+    const { assert!(cfg!(target_endian = "little"), "lower bits come first in memory") };
+    // SAFETY: the same memory, borrowed exclusively, which is aligned for the smaller type; any bits are a value of it.
+    unsafe { std::slice::from_raw_parts_mut(packed.as_mut_ptr().cast(), 2 * packed.len()) }
 }
 
 /// The values that [`pack_bf16`] packed.

@@ -99,7 +99,9 @@ fn pieces_compute_what_the_whole_computes() {
     for model in MODELS {
         for cut in [Cut::Parts, Cut::Layers(1), Cut::Layers(2), Cut::Whole] {
             let (program, arguments, golden) = whole(model);
-            let partition = pieces(&program, engine::Options::default(), cut, Target::default()).unwrap().partition;
+            let partition = pieces(&program, engine::Options::default(), cut, Target::default())
+                .unwrap()
+                .partition;
             let logits = interpret_pieces(&partition, &arguments, None).unwrap();
             let found = logits[0].to_f32();
             assert_close(&found, &golden.logits, tolerance::F16_MODEL, &format!("{model} {cut:?}"));
@@ -116,9 +118,8 @@ fn run_text(
             return interpret(program, &arguments, Precision::Declared)
                 .map(|results| results.outputs);
         }
-        let lowered = lower(program, target).unwrap_or_else(|error| {
-            panic!("{}: {}\n{}", piece.label, error.message, &**program)
-        });
+        let lowered = lower(program, target)
+            .unwrap_or_else(|error| panic!("{}: {}\n{}", piece.label, error.message, &**program));
         let document = mil::parse(&lowered.text)
             .unwrap_or_else(|error| panic!("{}: {error}\n{}", piece.label, lowered.text));
         assert_eq!(mil::print(&document), lowered.text, "{}: canonical", piece.label);
@@ -165,8 +166,12 @@ fn run_text(
             .collect();
         let arguments = Arguments { inputs, weights, states: Vec::new() };
         let results = interpret(&text, &arguments, Precision::Declared)?;
-        let made: BTreeMap<&str, Tensor> =
-            lowered.outputs.iter().map(|port| port.parameter.as_str()).zip(results.outputs).collect();
+        let made: BTreeMap<&str, Tensor> = lowered
+            .outputs
+            .iter()
+            .map(|port| port.parameter.as_str())
+            .zip(results.outputs)
+            .collect();
         let outputs = program.outputs().iter();
         Ok(outputs
             .map(|output| {
@@ -186,8 +191,7 @@ fn the_emitted_text_computes_the_logits_of_pytorch() {
             let options = engine::Options::default();
             println!("{model} {route}");
             let partition = pieces(&program, options, Cut::Parts, target).unwrap().partition;
-            let logits =
-                interpret_pieces(&partition, &arguments, Some(&run_text(target))).unwrap();
+            let logits = interpret_pieces(&partition, &arguments, Some(&run_text(target))).unwrap();
             let what = format!("{model} {route}");
             assert_close(&logits[0].to_f32(), &golden.logits, tolerance::F16_MODEL, &what);
         }
@@ -203,8 +207,7 @@ fn training(model: &str) -> (Verified<Program>, Arguments, support::Case) {
     let golden = SafeTensors::deserialize(&bytes).unwrap();
     let options = ProgramOptions { loss_scale: true, ..ProgramOptions::default() };
     let case = case(model, &golden, &options);
-    let names: Vec<&str> =
-        case.training.parameters.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<&str> = case.training.parameters.iter().map(|(name, _)| name.as_str()).collect();
     let program = case.training.program.clone().into_inner();
     let program = verify(program.with_inputs_as_weights(|name| names.contains(&name))).unwrap();
     let inputs = (program.inputs().iter())

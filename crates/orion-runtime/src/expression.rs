@@ -7,7 +7,9 @@ use half::f16;
 use orion_compiler::interpret::Arguments;
 use orion_compiler::ir::program::Definition;
 use orion_compiler::tensor::{broadcast_steps, offsets, strides};
-use orion_compiler::{DType, Op, Precision, Program, Tensor, TensorType, ValueId, interpret, verify};
+use orion_compiler::{
+    DType, Op, Precision, Program, Tensor, TensorType, ValueId, interpret, verify,
+};
 
 use crate::CompileError;
 
@@ -56,16 +58,18 @@ pub fn evaluate(program: &Program, read: &Read<'_>) -> Result<Vec<f32>, CompileE
         }
         values.insert(output, numbers);
     }
-    let result = program.outputs().first().and_then(|output| match program.definition(output.value) {
-        Definition::Weight(_) | Definition::Node(..) => values.remove(&output.value),
-        _ => None,
-    });
+    let result =
+        program.outputs().first().and_then(|output| match program.definition(output.value) {
+            Definition::Weight(_) | Definition::Node(..) => values.remove(&output.value),
+            _ => None,
+        });
     result.ok_or_else(|| unsupported("an expression of weights has one output"))
 }
 
 fn picked(from: &[f32], shape: &[usize], steps: &[usize], first: usize) -> Vec<f32> {
     // Rows along the last axis are copied, or gathered, in one go.
-    let (Some((&width, lead)), Some((&step, lead_steps))) = (shape.split_last(), steps.split_last())
+    let (Some((&width, lead)), Some((&step, lead_steps))) =
+        (shape.split_last(), steps.split_last())
     else {
         return from.get(first).copied().into_iter().collect();
     };

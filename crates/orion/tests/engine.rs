@@ -33,7 +33,8 @@ fn compiled_programs_are_sound_obey_the_rules_and_are_the_same_every_time() {
     for route in ["in-memory", "e5rt"] {
         let compile = |name: &str| {
             let out = tiny.path(name).display().to_string();
-            let purposes = ["--for", "prefill,decode,training", "--tokens", "32", "--context", "64"];
+            let purposes =
+                ["--for", "prefill,decode,training", "--tokens", "32", "--context", "64"];
             let rest = [&["--out", &out, "--route", route][..], &purposes].concat();
             let outcome = tiny.run("compile", &rest);
             assert_eq!(outcome.code, Some(0), "{}", outcome.err);
@@ -98,7 +99,8 @@ fn a_folder_that_is_there_an_unknown_chip_and_no_layers_are_refused() {
 
 #[test]
 fn the_simulated_engine_writes_what_the_cpu_writes() {
-    let common = ["infer", "--prompt", "Once upon a time", "--max-tokens", "40", "--temperature", "0"];
+    let common =
+        ["infer", "--prompt", "Once upon a time", "--max-tokens", "40", "--temperature", "0"];
     let run = |rest: &[&str]| {
         let outcome = orion(&[&common[..], rest].concat());
         assert_eq!(outcome.code, Some(0), "{}", outcome.err);

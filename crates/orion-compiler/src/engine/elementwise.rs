@@ -71,10 +71,7 @@ impl Former<'_> {
     fn tanh_gelu(&self, x: Value) -> Value {
         let b = self.b;
         let factor = (2.0 / std::f64::consts::PI).sqrt();
-        let slope = b.add(
-            b.mul(b.mul(x, x), self.number(factor * 0.044715)),
-            self.number(factor),
-        );
+        let slope = b.add(b.mul(b.mul(x, x), self.number(factor * 0.044715)), self.number(factor));
         let bent = b.tanh(b.mul(x, slope));
         b.mul(b.mul(x, self.number(0.5)), b.add(bent, self.number(1.0)))
     }

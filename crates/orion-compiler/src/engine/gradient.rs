@@ -40,7 +40,8 @@ impl Former<'_> {
             _ => Vec::new(),
         };
         let forward = Node { op: composite, inputs: operands.to_vec(), ..node.clone() };
-        let result = if parts.is_empty() { self.results(&forward).into_iter().next() } else { None };
+        let result =
+            if parts.is_empty() { self.results(&forward).into_iter().next() } else { None };
         let mut start = 0;
         let mut seeds_of_parts = Vec::with_capacity(parts.len());
         for part in parts {

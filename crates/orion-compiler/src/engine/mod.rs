@@ -128,7 +128,7 @@ pub fn form(program: &Program, options: Options) -> Result<Formed, BuildError> {
     let caches = former.caches;
     let mut program = b.finish()?;
     program.drop_dead_nodes();
-    Ok(Formed { program: program.compacted(), caches })
+    Ok(Formed { program, caches })
 }
 
 /// What a value of the model's graph is here.
@@ -226,9 +226,7 @@ impl Former<'_> {
             }
             Some(Form::Heads(parts)) => {
                 let parts: Vec<Value> = (parts.iter())
-                    .map(|&part| {
-                        self.b.transpose(self.b.cast(part, ty.dtype), &[0, 3, 1, 2])
-                    })
+                    .map(|&part| self.b.transpose(self.b.cast(part, ty.dtype), &[0, 3, 1, 2]))
                     .collect();
                 match *parts {
                     [one] => one,

@@ -87,7 +87,12 @@ impl Former<'_> {
     }
 
     /// The layer with rows `first .. end` of the weight.
-    pub(super) fn rows_of_linear(&mut self, linear: &Node, first: usize, end: usize) -> Option<Value> {
+    pub(super) fn rows_of_linear(
+        &mut self,
+        linear: &Node,
+        first: usize,
+        end: usize,
+    ) -> Option<Value> {
         let &[x, weight, ref bias @ ..] = linear.inputs.as_slice() else { return None };
         let x = self.channels(x);
         let is_input = self.is_input_weight(weight);

@@ -18,10 +18,7 @@ impl Former<'_> {
         let mut angles = |part: &str, of: fn(&Builder, Value) -> Value| {
             self.once(format!("{part} {tokens} {name}"), |b| {
                 let index = b.add(b.iota(&[1, tokens], 1), position);
-                let turns = b.mul(
-                    b.reshape(frequencies, &[pairs, 1]),
-                    b.cast(index, DType::F32),
-                );
+                let turns = b.mul(b.reshape(frequencies, &[pairs, 1]), b.cast(index, DType::F32));
                 b.cast(b.reshape(of(b, turns), &[1, 1, pairs, tokens]), dtype)
             })
         };
@@ -35,9 +32,8 @@ impl Former<'_> {
         let &[batch, heads, _, _] = b.type_of(whole).shape.as_slice() else {
             return Form::Plain(whole);
         };
-        let part = |from: usize, to: usize| {
-            b.slice(whole, &[0, 0, from, 0], &[batch, heads, to, tokens])
-        };
+        let part =
+            |from: usize, to: usize| b.slice(whole, &[0, 0, from, 0], &[batch, heads, to, tokens]);
         let (first, second) = (part(0, pairs), part(pairs, 2 * pairs));
         let turned_first = b.sub(b.mul(first, cos), b.mul(second, sin));
         let turned_second = b.add(b.mul(second, cos), b.mul(first, sin));

@@ -190,8 +190,9 @@ impl Program {
 
     /// The same program with weights of these names as inputs, behind the inputs it has: they are given anew with every run.
     pub fn with_weights_as_inputs(mut self, is_input: impl Fn(&str) -> bool) -> Self {
-        let (inputs, weights): (Vec<Parameter>, Vec<Parameter>) =
-            std::mem::take(&mut self.weights).into_iter().partition(|weight| is_input(&weight.name));
+        let (inputs, weights): (Vec<Parameter>, Vec<Parameter>) = std::mem::take(&mut self.weights)
+            .into_iter()
+            .partition(|weight| is_input(&weight.name));
         for (index, weight) in weights.iter().enumerate() {
             self.values[weight.value.index()].definition = Definition::Weight(index);
         }

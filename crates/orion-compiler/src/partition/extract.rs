@@ -89,8 +89,7 @@ impl Cutter<'_> {
             Side::Engine => self.stages.labels.get(at).cloned(),
             Side::Host => None,
         };
-        let label =
-            label.unwrap_or_else(|| Label { layer: None, part: format!("host {at}") });
+        let label = label.unwrap_or_else(|| Label { layer: None, part: format!("host {at}") });
         let b = Builder::new(label.part.replace(' ', "_"));
         let mut copy = Copy {
             cutter: self,

@@ -217,9 +217,10 @@ impl Namer {
     /// Whether what lies in a layer at this place is what its projections are for.
     fn is_core(&self, rest: &str) -> bool {
         rest.is_empty()
-            || self.parts.keys().any(|known| {
-                known.strip_prefix(rest).is_some_and(|behind| behind.starts_with('.'))
-            })
+            || self
+                .parts
+                .keys()
+                .any(|known| known.strip_prefix(rest).is_some_and(|behind| behind.starts_with('.')))
     }
 
     fn part(

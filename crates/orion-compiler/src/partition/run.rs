@@ -38,8 +38,8 @@ pub enum PieceError {
 }
 
 /// How one piece is run: the piece, its verified program, its inputs and its weights; gives its outputs.
-pub type Run<'a> =
-    dyn Fn(&Piece, &Verified<crate::Program>, Arguments) -> Result<Vec<Tensor>, InterpretError> + 'a;
+pub type Run<'a> = dyn Fn(&Piece, &Verified<crate::Program>, Arguments) -> Result<Vec<Tensor>, InterpretError>
+    + 'a;
 
 /// Outputs of the whole program, in its order, from its inputs and weights. Pieces are run by `run`, or interpreted.
 ///
@@ -62,10 +62,10 @@ pub fn interpret_pieces(
             .map_err(|diagnostics| PieceError::Invalid { label: label(), diagnostics })?;
         let mut given = Arguments::default();
         for port in &piece.inputs {
-            let tensor = values.get(&port.value).cloned().ok_or_else(|| PieceError::Missing {
-                label: label(),
-                name: port.name.clone(),
-            })?;
+            let tensor = values
+                .get(&port.value)
+                .cloned()
+                .ok_or_else(|| PieceError::Missing { label: label(), name: port.name.clone() })?;
             let wanted = program.inputs().iter().find(|input| input.name == port.name);
             let ty = wanted.map(|input| program.type_of(input.value).clone());
             given.inputs.push(retyped(tensor, ty));
@@ -88,9 +88,7 @@ pub fn interpret_pieces(
         }
         let outputs = match run {
             Some(run) => run(piece, &program, given),
-            None => {
-                interpret(&program, &given, Precision::Declared).map(|results| results.outputs)
-            }
+            None => interpret(&program, &given, Precision::Declared).map(|results| results.outputs),
         };
         let outputs = outputs.map_err(|error| PieceError::Run { label: label(), error })?;
         values.extend(piece.outputs.iter().map(|port| port.value).zip(outputs));

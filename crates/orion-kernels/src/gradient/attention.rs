@@ -8,8 +8,9 @@ use crate::matmul::{self, MatrixView, product};
 use crate::pool::{DisjointMut, split};
 use crate::vectorize::{largest, sum_by, vectorized};
 
-/// Queries whose scores are in memory at a time.
-const BLOCK: usize = 128;
+/// Queries whose scores are in memory at a time: whole tiles of every kernel, and few enough to leave out most keys that
+/// lie behind them.
+const BLOCK: usize = 96;
 
 /// Working memory, kept from call to call.
 #[derive(Default)]
@@ -31,6 +32,9 @@ struct ThreadScratch {
 /// overwritten; keys that no query sees get zero. `q`, `dq` and `dy` are `[batch, queries, heads, head_dim]`, the others
 /// `[batch, capacity, kv_heads, head_dim]`. Each thread takes heads of keys as a whole.
 ///
+/// The weights are computed again as the forward pass has them; `round` rounds the operands of all products with them and
+/// with their gradients.
+///
 /// # Panics
 /// When slices do not have the shape's size, `heads` is no multiple of `kv_heads`, or the queries reach beyond the
 /// capacity.
@@ -41,6 +45,7 @@ pub fn attention_gradient(
     dy: &[f32],
     [q, keys, values]: [&[f32]; 3],
     shape: AttentionShape,
+    round: Rounding,
 ) {
     let AttentionShape { batch, queries, heads, kv_heads, head_dim, capacity, position, .. } =
         shape;
@@ -71,6 +76,7 @@ pub fn attention_gradient(
         dkeys: DisjointMut::new(dkeys),
         dvalues: DisjointMut::new(dvalues),
         shape,
+        round,
     };
     pool.run(|thread| {
         // SAFETY: every thread has its own scratch.
@@ -80,6 +86,9 @@ pub fn attention_gradient(
         }
     });
 }
+
+/// What is done to the operands of a product.
+pub type Rounding = fn(MatrixView<'_>) -> MatrixView<'_>;
 
 struct Job<'a> {
     pool: &'a Pool,
@@ -91,6 +100,7 @@ struct Job<'a> {
     dkeys: DisjointMut<'a, f32>,
     dvalues: DisjointMut<'a, f32>,
     shape: AttentionShape,
+    round: Rounding,
 }
 
 impl Job<'_> {
@@ -122,10 +132,12 @@ impl Job<'_> {
             let view = |data| MatrixView::strided(data, count, head_dim, heads * head_dim);
             let (q, dy) = (view(&self.q[of(first)..]), view(&self.dy[of(first)..]));
             let (keys, values) = (keys.first_rows(visible), values.first_rows(visible));
+            let round = self.round;
 
             let weights = &mut weights[..count * visible];
             let slopes = &mut slopes[..count * visible];
             product(self.pool, products, &q, &keys.transposed(), weights, visible, false);
+            let (q, keys, dy, values) = (round(q), round(keys), round(dy), round(values));
             product(self.pool, products, &dy, &values.transposed(), slopes, visible, false);
             let open = self.shape.causal.then_some(position + first + 1);
             let scale = self.shape.scale;
@@ -137,8 +149,8 @@ impl Job<'_> {
             );
 
             let (weights, slopes) = (
-                MatrixView::rows(weights, count, visible),
-                MatrixView::rows(slopes, count, visible),
+                round(MatrixView::rows(weights, count, visible)),
+                round(MatrixView::rows(slopes, count, visible)),
             );
             product(self.pool, products, &weights.transposed(), &dy, dvalues, head_dim, true);
             product(self.pool, products, &slopes.transposed(), &q, dkeys, head_dim, true);

@@ -184,12 +184,48 @@ fn attention_over_blocks_groups_and_prefixes() {
                     (vec![9.0; read], vec![9.0; stored], vec![9.0; stored]);
                 let out = [&mut dq[..], &mut dk, &mut dv];
                 let mut scratch = AttentionScratch::default();
-                attention_gradient(&pool, &mut scratch, out, &dy, [&q, &keys, &values], shape);
+                let inputs: [&[f32]; 3] = [&q, &keys, &values];
+                attention_gradient(&pool, &mut scratch, out, &dy, inputs, shape, |x| x);
                 let (wq, wk, wv) = (wide(&q), wide(&keys), wide(&values));
                 check("dq", &dq, &q, step, |q| dot(&attention([q, &wk, &wv], shape), &dy));
                 check("dk", &dk, &keys, step, |k| dot(&attention([&wq, k, &wv], shape), &dy));
                 check("dv", &dv, &values, step, |v| dot(&attention([&wq, &wk, v], shape), &dy));
             }
+        }
+    }
+}
+
+#[test]
+fn attention_with_rounded_operands_is_off_by_their_rounding() {
+    let shape = AttentionShape {
+        batch: 2,
+        queries: 130,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 24,
+        capacity: 130,
+        position: 0,
+        scale: 0.2,
+        causal: true,
+    };
+    let read = shape.batch * shape.queries * shape.heads * shape.head_dim;
+    let stored = read / 2;
+    let (q, dy, keys, values) =
+        (noise(read, 1), noise(read, 2), noise(stored, 3), noise(stored, 4));
+    for isa in Isa::available() {
+        let pool = Pool::new(2, isa);
+        let gradients = |round: Rounding| {
+            let mut all = [vec![9.0; read], vec![9.0; stored], vec![9.0; stored]];
+            let out = all.each_mut().map(|part| &mut part[..]);
+            let mut scratch = AttentionScratch::default();
+            attention_gradient(&pool, &mut scratch, out, &dy, [&q, &keys, &values], shape, round);
+            all
+        };
+        let exact = gradients(|matrix| matrix);
+        for (found, exact) in gradients(|matrix| matrix.in_bf16()).iter().zip(&exact) {
+            let distance: f32 = found.iter().zip(exact).map(|(x, y)| (x - y).powi(2)).sum();
+            let error = (distance / exact.iter().map(|x| x * x).sum::<f32>()).sqrt();
+            assert!(error > 1e-4 && error < 4e-3, "{isa:?}: {error}");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Products of many rows: blocked so that arithmetic is the limit.
 //!
-//! `x` is packed once into blocks of a few rows (`[k][rows]`). For every stretch of [`DEPTH`] columns, a thread widens
-//! a panel of weights into its L1 cache and runs the tile kernel down all blocks of `x`; the stretch of `x` stays in
+//! `x` is packed once into blocks of a few rows (`[k][rows]`). For every stretch of a few hundred columns, a thread
+//! widens a panel of weights into its L1 cache and runs the tile kernel down all blocks of `x`; the stretch of `x` stays in
 //! its L2 cache.
 //!
 //! The right operand is packed weights or any dense matrix ([`Panels`]); the left one rows of numbers, or with
@@ -13,11 +13,12 @@
 mod narrow;
 mod operand;
 mod pack;
+#[cfg(target_arch = "x86_64")]
+mod registers;
 mod tile;
 
 use std::ops::Range;
 
-pub(crate) use narrow::{Bf16, pair_up};
 pub use operand::MatrixView;
 
 use narrow::Narrow;
@@ -31,8 +32,8 @@ use crate::{
     pool::{DisjointMut, Pool, split},
 };
 
-/// Units per pass, even: a panel of 32 rows is then 32 KiB.
-const DEPTH: usize = 256;
+/// Most units per pass of any kernel.
+const MAX_DEPTH: usize = 384;
 /// Blocks that are packed together where `x` is stored by columns: about a kilobyte of each column.
 const BLOCKS_AT_ONCE: usize = 16;
 /// Groups that the widest panel holds.
@@ -45,6 +46,8 @@ struct TileKernel {
     rows: usize,
     /// Groups of weights in a tile.
     groups: usize,
+    /// Units per pass, even.
+    depth: usize,
     units: Units,
     run: TileFn,
 }
@@ -152,8 +155,8 @@ impl Plan {
     }
 
     fn stretches(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let units = self.units;
-        (0..units).step_by(DEPTH).map(move |start| start..(start + DEPTH).min(units))
+        let (units, depth) = (self.units, self.kernel.depth);
+        (0..units).step_by(depth).map(move |start| start..(start + depth).min(units))
     }
 }
 
@@ -235,7 +238,13 @@ fn run<P: Panels>(
         for first in own.clone().step_by(BLOCKS_AT_ONCE) {
             let some = first..(first + BLOCKS_AT_ONCE).min(own.end);
             let rows = plan.block(first).start..plan.block(some.end - 1).end;
+            let together: Vec<_> = some.clone().map(|index| plan.block(index)).collect();
             for (stretch, depth) in plan.stretches().enumerate() {
+                // SAFETY: every block belongs to one thread, and its stretches do not overlap.
+                let out = unsafe { packed_parts.slice(plan.packed(&rows, &depth)) };
+                if x.pack_together(plan, &together, &depth, out) {
+                    continue;
+                }
                 let columns = plan.lines(&depth, x.column_count());
                 let part = x.part(&rows, &columns, &mut buffer);
                 for index in some.clone() {
@@ -255,7 +264,7 @@ fn run<P: Panels>(
     });
     let left = Left { packed: &packed[..m * units], scales: &scales, stretches };
 
-    let panel_len = DEPTH * MAX_PANEL_GROUPS * GROUP_ROWS;
+    let panel_len = MAX_DEPTH * MAX_PANEL_GROUPS * GROUP_ROWS;
     let panels = DisjointMut::new(grow(&mut scratch.panels, pool.threads() * panel_len));
     let tasks = rights.iter().map(|right| plan.panels(right.panels) * blocks).sum();
     pool.run(|thread| {
@@ -286,8 +295,8 @@ impl Plan {
         left: Left<'_>,
         (panel, lines): (&mut [f32], &mut Vec<f32>),
     ) {
-        let TileKernel { groups, run, .. } = self.kernel;
-        let stretch = depth.start / DEPTH;
+        let TileKernel { groups, run, depth: most, .. } = self.kernel;
+        let stretch = depth.start / most;
         let width = groups * GROUP_ROWS;
         let columns = right.panels.columns();
         let panel = &mut panel[..depth.len() * width];

@@ -20,7 +20,7 @@ mod packed;
 mod quantized;
 
 pub use channels::channel_product;
-pub(crate) use gemm::{Bf16, grow, pair_up};
+pub(crate) use gemm::grow;
 pub use gemm::{MatrixView, product};
 pub use packed::{MatrixSource, PackError, PackedMatrix};
 

@@ -117,7 +117,16 @@ pub struct SelfAttention<'a> {
 impl<'a> ModelBuilder<'a> {
     /// A builder at the root of the weight tree.
     pub fn new(b: &'a Builder, weights: Weights<'a>, pass: Pass, position: Value) -> Self {
-        Self { b, weights, pass, position, dropout: None, adapter: None, last: None, scope: String::new() }
+        Self {
+            b,
+            weights,
+            pass,
+            position,
+            dropout: None,
+            adapter: None,
+            last: None,
+            scope: String::new(),
+        }
     }
 
     /// The same builder, for training with dropout.

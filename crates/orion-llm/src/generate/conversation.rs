@@ -299,8 +299,11 @@ impl Conversation<'_> {
             rest = behind;
             // At the end of the context the window begins earlier, with tokens that are read again.
             let start = self.tokens.len().min(self.model.context - width);
-            let mut ids: Vec<i32> =
-                self.tokens[start..].iter().chain(chunk).map(|&token| token.cast_signed()).collect();
+            let mut ids: Vec<i32> = self.tokens[start..]
+                .iter()
+                .chain(chunk)
+                .map(|&token| token.cast_signed())
+                .collect();
             let last = ids.len() - 1;
             ids.resize(width, 0);
             let program = self.model.pass(width)?;

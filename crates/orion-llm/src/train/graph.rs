@@ -93,7 +93,8 @@ impl TrainingProgram {
             .collect();
         let of = if options.loss_scale { SCALED_LOSS } else { "loss" };
         let gradients = grad_saving(&fused, of, &roots, &options.saving)?;
-        let program = verify(gradients.without_output(SCALED_LOSS).with_weights_as_inputs(|_| true))?;
+        let program =
+            verify(gradients.without_output(SCALED_LOSS).with_weights_as_inputs(|_| true))?;
         let is_plain = options.dropout == 0.0 && !options.loss_scale;
         let plain = if is_plain { fused } else { forward(0.0, false)? };
         let loss = verify(plain.into_inner().with_weights_as_inputs(|_| true))?;

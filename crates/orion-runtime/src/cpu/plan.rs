@@ -81,10 +81,16 @@ impl Planning<'_> {
         self.program.nodes().skip(position).filter(|(id, _)| !self.covered[id.index()])
     }
 
-    /// Whether an earlier step makes `value`, which no other value shares memory with.
+    /// Whether an earlier step makes `value`, and of all that shares its memory nothing but `value` is still to be read.
     pub(super) fn is_done(&self, value: ValueId) -> bool {
-        let made = self.program.producer(value).is_some_and(|id| self.covered[id.index()]);
-        made && self.root(value) == value && !self.same_as.values().any(|of| *of == value)
+        let is_made =
+            |value| self.program.producer(value).is_some_and(|id| self.covered[id.index()]);
+        let root = self.root(value);
+        let sharers = self.same_as.keys().copied().filter(|&other| self.root(other) == root);
+        // Each of the others has one reader, that made the next one of them, and the last one is `value`.
+        is_made(value)
+            && is_made(root)
+            && sharers.chain([root]).all(|other| other == value || self.uses(other) == 1)
     }
 
     /// Whether `value` waits as packed bf16: nothing but its widening reads it.
@@ -157,6 +163,7 @@ impl Plan {
             planning.same_as.extend(claim.in_place.iter().copied());
             claims.push(claim);
         }
+        drop_unread(&planning, &mut claims);
 
         let constants: Vec<Vec<f32>> = planning
             .constants
@@ -283,6 +290,33 @@ fn prepare(program: &Verified<Program>) -> Result<Verified<Program>, CompileErro
     let verified = verify(expanded).map_err(|diagnostics| refuse(diagnostics.to_string()))?;
     pass::run(verified, pass::PIPELINE, pass::Options::default())
         .map_err(|error| refuse(error.to_string()))
+}
+
+/// Drops the claims whose results no other one reads: a kernel may need fewer operands than its operation has, and what was
+/// saved for the others is not.
+fn drop_unread(planning: &Planning<'_>, claims: &mut Vec<Claim>) {
+    let program = planning.program;
+    let nexts = program.states().iter().map(|state| state.next);
+    let wanted = program.outputs().iter().map(|output| output.value).chain(nexts);
+    let mut wanted: BTreeSet<ValueId> = wanted.map(|value| planning.root(value)).collect();
+    let mut is_kept: Vec<bool> = claims
+        .iter()
+        .rev()
+        .map(|claim| {
+            // What is written in place may be a state.
+            let results =
+                claim.writes.iter().chain(claim.in_place.iter().map(|(result, _)| result));
+            let roots: Vec<ValueId> = results.map(|&value| planning.root(value)).collect();
+            let is_kept = roots
+                .iter()
+                .any(|root| wanted.contains(root) || planning.program.producer(*root).is_none());
+            if is_kept {
+                wanted.extend(claim.reads.iter().map(|&value| planning.root(value)));
+            }
+            is_kept
+        })
+        .collect();
+    claims.retain(|_| is_kept.pop().unwrap_or(true));
 }
 
 /// Gives every value that a step writes a place; two values share memory when the first is last read before the second

@@ -101,8 +101,9 @@ impl Executable for EngineExecutable {
             ranged_norms: self.options.ranged_norms,
             ..engine::Options::default()
         };
-        let pieces = engine::pieces(program, options, self.options.cut, self.device.description().target)
-            .map_err(|error| CompileError::Unsupported { reason: error.to_string() })?;
+        let pieces =
+            engine::pieces(program, options, self.options.cut, self.device.description().target)
+                .map_err(|error| CompileError::Unsupported { reason: error.to_string() })?;
         let mut constants = self.constants.lock().unwrap_or_else(PoisonError::into_inner);
         let mut builder = PlanBuilder {
             device: &*self.device,

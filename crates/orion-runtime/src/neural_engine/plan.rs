@@ -46,13 +46,12 @@ pub(super) struct Cache {
 
 /// A piece.
 pub(super) enum Step {
-    Host { program: ProgramId, inputs: Vec<ValueId>, outputs: Vec<ValueId>, label: String },
+    Host { program: ProgramId, inputs: Vec<ValueId>, outputs: Vec<ValueId> },
     Engine(EngineStep),
 }
 
 /// A program of the engine.
 pub(super) struct EngineStep {
-    pub(super) label: String,
     pub(super) program: Arc<dyn CompiledProgram>,
     pub(super) inputs: Vec<(Port, ValueId)>,
     pub(super) outputs: Vec<(Port, ValueId)>,
@@ -77,7 +76,11 @@ impl EnginePlan {
             })
             .collect();
         let mut types = BTreeMap::new();
-        let ports = pieces.partition.pieces.iter().flat_map(|piece| piece.inputs.iter().chain(&piece.outputs));
+        let ports = pieces
+            .partition
+            .pieces
+            .iter()
+            .flat_map(|piece| piece.inputs.iter().chain(&piece.outputs));
         for port in ports {
             types.insert(port.value, whole.type_of(port.value).clone());
         }
@@ -97,14 +100,17 @@ pub(super) struct PlanBuilder<'a> {
 }
 
 impl PlanBuilder<'_> {
-    pub(super) fn host_piece(&mut self, plan: &mut EnginePlan, piece: &Piece) -> Result<(), CompileError> {
+    pub(super) fn host_piece(
+        &mut self,
+        plan: &mut EnginePlan,
+        piece: &Piece,
+    ) -> Result<(), CompileError> {
         let program = verify(piece.program.clone())
             .map_err(|error| CompileError::Unsupported { reason: error.to_string() })?;
         plan.steps.push(Step::Host {
             program: self.host.add(&program)?,
             inputs: piece.inputs.iter().map(|port| port.value).collect(),
             outputs: piece.outputs.iter().map(|port| port.value).collect(),
-            label: piece.label.clone(),
         });
         Ok(())
     }
@@ -127,11 +133,10 @@ impl PlanBuilder<'_> {
             Arc::from(self.device.compile(&source).map_err(refused)?);
         compiled.load().map_err(refused)?;
         let attributes = compiled.attributes().map_err(refused)?;
-        let procedure = attributes
-            .procedures
-            .into_iter()
-            .next()
-            .ok_or_else(|| unsupported(format!("{}: no procedure was published", piece.label)))?;
+        let procedure =
+            attributes.procedures.into_iter().next().ok_or_else(|| {
+                unsupported(format!("{}: no procedure was published", piece.label))
+            })?;
         // The text's names are the program's; which of a piece's values each is, the lowering says.
         let bind = |published: Vec<Port>,
                     written: &[orion_compiler::mil::lower::Port],
@@ -155,8 +160,7 @@ impl PlanBuilder<'_> {
         };
         let inputs = bind(procedure.inputs, &lowered.inputs, &piece.inputs)?;
         let outputs = bind(procedure.outputs, &lowered.outputs, &piece.outputs)?;
-        let label = piece.label.clone();
-        plan.steps.push(Step::Engine(EngineStep { label, program: compiled, inputs, outputs }));
+        plan.steps.push(Step::Engine(EngineStep { program: compiled, inputs, outputs }));
         Ok(())
     }
 

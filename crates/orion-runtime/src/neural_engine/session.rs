@@ -8,9 +8,7 @@ use orion_compiler::{TensorType, ValueId};
 use super::backend::Plans;
 use super::plan::{EnginePlan, EngineStep, Step, is_integer};
 use super::{Device, DeviceError, Port, Request, Surface};
-use crate::backend::{
-    ProgramId, RunError, Session, TensorView, TensorViewMut, check_arguments,
-};
+use crate::backend::{ProgramId, RunError, Session, TensorView, TensorViewMut, check_arguments};
 
 /// How often a run is tried that failed for a reason that may pass.
 const TRIES: usize = 3;
@@ -108,10 +106,12 @@ impl EngineSession {
         self.provide_caches(plan, position)?;
         for (index, step) in plan.steps.iter().enumerate() {
             match step {
-                Step::Host { program, inputs, outputs, .. } => {
+                Step::Host { program, inputs, outputs } => {
                     self.run_host(plan, values, *program, inputs, outputs)?;
                 }
-                Step::Engine(step) => self.run_engine(plan, memory_parts(values, &mut memory.requests, index), step)?,
+                Step::Engine(step) => {
+                    self.run_engine(plan, memory_parts(values, &mut memory.requests, index), step)?
+                }
             }
         }
         self.append(plan, values, position)?;
@@ -232,7 +232,11 @@ impl EngineSession {
     fn run_engine(
         &self,
         plan: &EnginePlan,
-        (values, requests, index): (&mut BTreeMap<ValueId, Held>, &mut BTreeMap<usize, Request>, usize),
+        (values, requests, index): (
+            &mut BTreeMap<ValueId, Held>,
+            &mut BTreeMap<usize, Request>,
+            usize,
+        ),
         step: &EngineStep,
     ) -> Result<(), RunError> {
         for (port, value) in &step.inputs {

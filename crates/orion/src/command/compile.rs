@@ -170,11 +170,8 @@ impl Compile {
             (WeightChoice::Constants, Some(_)) => WeightForm::AdaptersAsInputs,
             (WeightChoice::Constants, None) => WeightForm::Constants,
         };
-        let adapter = self.lora.map(|rank| Adapter {
-            rank: rank as usize,
-            scale: 1.0,
-            targets: &ADAPTED,
-        });
+        let adapter =
+            self.lora.map(|rank| Adapter { rank: rank as usize, scale: 1.0, targets: &ADAPTED });
         let request = ProgramRequest {
             stage,
             cut: self.cut,
@@ -183,8 +180,8 @@ impl Compile {
             adapter,
             probabilities: self.probabilities,
         };
-        let pieces = programs(&*checkpoint.model, &checkpoint.weights, &request)
-            .map_err(Failure::failed)?;
+        let pieces =
+            programs(&*checkpoint.model, &checkpoint.weights, &request).map_err(Failure::failed)?;
         let name = match purpose {
             Purpose::Prefill => "prefill",
             Purpose::Decode => "decode",
@@ -228,8 +225,11 @@ impl Writing<'_> {
             list.push(self.entry(index, piece, place));
         }
         let engine = self.partition.engine().count();
-        let distinct: Vec<&usize> =
-            self.shared.iter().filter(|&&at| self.partition.pieces[at].side == Side::Engine).collect();
+        let distinct: Vec<&usize> = self
+            .shared
+            .iter()
+            .filter(|&&at| self.partition.pieces[at].side == Side::Engine)
+            .collect();
         let mut distinct: Vec<usize> = distinct.into_iter().copied().collect();
         distinct.sort_unstable();
         distinct.dedup();
@@ -262,7 +262,10 @@ impl Writing<'_> {
         let name = if *count == 1 { stem } else { format!("{stem}_{count}") };
         let name = match self.emit {
             Emit::Ir => {
-                write(&self.folder.join(format!("{name}.oir")), piece.program.to_string().as_bytes())?;
+                write(
+                    &self.folder.join(format!("{name}.oir")),
+                    piece.program.to_string().as_bytes(),
+                )?;
                 format!("{name}.oir")
             }
             Emit::Mil => {
@@ -311,7 +314,12 @@ impl Writing<'_> {
         self.constants(piece, &lowered, &folder.join(FOLDER))
     }
 
-    fn constants(&mut self, piece: &Piece, lowered: &Lowered, folder: &Path) -> Result<(), Failure> {
+    fn constants(
+        &mut self,
+        piece: &Piece,
+        lowered: &Lowered,
+        folder: &Path,
+    ) -> Result<(), Failure> {
         for constant in &lowered.constants {
             let numbers: Vec<f32> = match &constant.content {
                 Content::Literal(tensor) => tensor.to_f32(),

@@ -39,8 +39,7 @@ impl EngineArguments {
 
     /// The simulator, with a modelled clock, as a backend.
     pub(crate) fn simulator(&self, threads: usize) -> NeuralEngine {
-        let settings =
-            Settings { numerics: self.numerics, threads, ..Settings::of(self.target()) };
+        let settings = Settings { numerics: self.numerics, threads, ..Settings::of(self.target()) };
         let clock = |function: &orion_compiler::mil::syntax::Function<'_>, target: Target| {
             Some(estimate(function, target, &Situation::default()).parts.total())
         };

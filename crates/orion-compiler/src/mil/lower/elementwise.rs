@@ -1,7 +1,7 @@
 //! Operations element by element.
 
-use super::writer::Writer;
 use super::Lower;
+use super::writer::Writer;
 use crate::ir::program::{Node, ValueId};
 use crate::op::Constant;
 use crate::target::Route;

@@ -75,9 +75,8 @@ pub enum Content {
 pub fn lower(program: &Verified<Program>, target: Target) -> Result<Lowered, Diagnostic> {
     let keeps = |program: &Program, node: &Node| has_form(program, node, target);
     // What the expansion keeps is decided by operation and types alone; a convolution needs a constant too.
-    let constant_convolutions = program.nodes().all(|(_, node)| {
-        !matches!(node.op, Op::Conv1x1(_)) || keeps(program, node)
-    });
+    let constant_convolutions =
+        program.nodes().all(|(_, node)| !matches!(node.op, Op::Conv1x1(_)) || keeps(program, node));
     let expanded = expand_composites(program, &|op, _| match op {
         Op::Conv1x1(_) => constant_convolutions,
         Op::ReduceMean(_) => true,
@@ -98,9 +97,10 @@ pub fn lower(program: &Verified<Program>, target: Target) -> Result<Lowered, Dia
 /// Whether a node is written as one statement.
 fn has_form(program: &Program, node: &Node, _: Target) -> bool {
     match &node.op {
-        Op::Conv1x1(_) => node.inputs.get(1).is_some_and(|&weight| {
-            matches!(program.definition(weight), Definition::Weight(_))
-        }),
+        Op::Conv1x1(_) => node
+            .inputs
+            .get(1)
+            .is_some_and(|&weight| matches!(program.definition(weight), Definition::Weight(_))),
         _ => true,
     }
 }
@@ -120,9 +120,12 @@ fn statement(writer: &mut Writer<'_>, node: &Node) -> Result<(), Diagnostic> {
     if matches!(node.op, Op::Constant(_)) {
         return Ok(());
     }
-    if let Some(&other) = node.outputs.iter().chain(&node.inputs).find(|&&value| {
-        writer.program.type_of(value).dtype != DType::F16
-    }) {
+    if let Some(&other) = node
+        .outputs
+        .iter()
+        .chain(&node.inputs)
+        .find(|&&value| writer.program.type_of(value).dtype != DType::F16)
+    {
         let message = format!(
             "`{}`{} has {}; the engine computes in f16, the host in other types",
             node.op.name(),

@@ -1,7 +1,7 @@
 //! Sums, means and maxima along axes, and softmax.
 
-use super::writer::Writer;
 use super::Lower;
+use super::writer::Writer;
 use crate::ir::program::Node;
 use crate::{Diagnostic, Op};
 

@@ -43,7 +43,7 @@ impl Narrow {
 }
 
 /// A way to round.
-pub(crate) trait Number: Copy {
+trait Number: Copy {
     /// The 16 bits of the nearest number.
     fn bits(self, value: f32) -> u32;
     /// The nearest number.
@@ -57,7 +57,7 @@ pub(crate) trait Number: Copy {
 
 /// To bf16.
 #[derive(Clone, Copy)]
-pub(crate) struct Bf16;
+struct Bf16;
 
 impl Number for Bf16 {
     #[inline(always)]
@@ -261,7 +261,7 @@ pub(super) fn largest(isa: Isa, values: &[f32]) -> f32 {
 
 /// Pairs neighbours of a line, rounded.
 #[inline(always)]
-pub(crate) fn pair_up<const FUSED: bool>(line: &[f32], out: &mut [f32], to: impl Number) {
+fn pair_up<const FUSED: bool>(line: &[f32], out: &mut [f32], to: impl Number) {
     let (chunks, rest) = line.as_chunks::<LANES>();
     let (units, rest_units) = out.split_at_mut(LANES / 2 * chunks.len());
     for (values, units) in chunks.iter().zip(units.as_chunks_mut::<{ LANES / 2 }>().0) {

@@ -3,6 +3,8 @@
 use std::ops::Range;
 
 use super::narrow::{self, Lines, Narrow};
+#[cfg(target_arch = "x86_64")]
+use super::registers;
 use super::{Plan, Units, pack};
 use crate::Isa;
 use crate::matmul::{GROUP_ROWS, PackedMatrix};
@@ -224,6 +226,45 @@ impl<'a> MatrixView<'a> {
         &self.data[index * self.stride..][part.clone()]
     }
 
+    /// The part `part` of the stored lines `from`.
+    fn lines(&self, from: &Range<usize>, part: &Range<usize>) -> Lines<'a> {
+        let data = &self.data[from.start * self.stride + part.start..];
+        Lines { data, stride: self.stride, width: part.len(), count: from.len() }
+    }
+
+    /// Whether the CPU rounds and pairs in registers what this kernel multiplies: the kernel is that of AVX-512 BF16, the
+    /// only one for pairs of bf16.
+    #[cfg(target_arch = "x86_64")]
+    fn takes_registers(&self, plan: &Plan) -> bool {
+        plan.kernel.units == Units::Pairs
+            && self.narrow == Some(Narrow::Bf16)
+            && plan.isa.bf16_dot()
+    }
+
+    /// Packs blocks of rows, which are stored by columns, as one after the other `pack_block` would; false where they are
+    /// to be packed so.
+    pub(super) fn pack_together(
+        &self,
+        plan: &Plan,
+        blocks: &[Range<usize>],
+        depth: &Range<usize>,
+        out: &mut [f32],
+    ) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        if self.by_columns
+            && self.takes_registers(plan)
+            && let (Some(first), Some(last)) = (blocks.first(), blocks.last())
+        {
+            let columns = plan.lines(depth, self.columns);
+            let lines = self.lines(&columns, &(first.start..last.end));
+            // SAFETY: as `takes_registers` says.
+            unsafe { registers::join_blocks(lines, blocks, out) };
+            return true;
+        }
+        let _ = (plan, blocks, depth, out);
+        false
+    }
+
     /// `out[unit][line]` for the part `part` of the stored lines `from`.
     fn turn_lines(
         &self,
@@ -235,6 +276,12 @@ impl<'a> MatrixView<'a> {
     ) -> f32 {
         let isa = plan.isa;
         match (plan.kernel.units, self.narrow) {
+            #[cfg(target_arch = "x86_64")]
+            _ if self.takes_registers(plan) => {
+                // SAFETY: as `takes_registers` says.
+                unsafe { registers::turn(self.lines(from, part), out, from.len()) };
+                1.0
+            }
             (Units::Pairs, Some(narrow)) => {
                 let sizes =
                     || from.clone().map(|index| narrow::largest(isa, self.line(index, part)));
@@ -271,9 +318,7 @@ impl<'a> MatrixView<'a> {
         };
         match (plan.kernel.units, self.narrow) {
             (Units::Pairs, Some(narrow)) => {
-                let data = &self.data[from.start * self.stride + part.start..];
-                let lines =
-                    Lines { data, stride: self.stride, width: part.len(), count: from.len() };
+                let lines = self.lines(from, part);
                 let (to, back) = narrow.scaled_to(|| narrow::largest_of(plan.isa, lines));
                 narrow::join(plan.isa, lines, out, width, to);
                 back
@@ -328,6 +373,18 @@ impl Panels for MatrixView<'_> {
     ) -> f32 {
         let width = plan.kernel.groups * GROUP_ROWS;
         let rows = plan.lines(depth, self.rows);
+        #[cfg(target_arch = "x86_64")]
+        if self.takes_registers(plan) {
+            // SAFETY: as `takes_registers` says.
+            unsafe {
+                if self.by_columns {
+                    registers::turn(self.lines(&from, &rows), panel, width);
+                } else {
+                    registers::join(self.lines(&rows, &from), panel, width);
+                }
+            }
+            return 1.0;
+        }
         if !self.by_columns {
             return self.copy_lines(plan, &rows, &from, panel, width);
         }

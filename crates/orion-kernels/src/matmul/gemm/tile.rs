@@ -1,35 +1,53 @@
 //! The tile kernels, written once over [`Lanes`]: `R` rows of `x` by `G` groups of 16 outputs in registers.
 
-use super::{TileKernel, TileOutput, Units};
+use super::{MAX_DEPTH, TileKernel, TileOutput, Units};
 #[cfg(target_arch = "aarch64")]
 use crate::matmul::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
 use crate::matmul::lanes::{Avx2, Avx512};
 use crate::matmul::lanes::{Lanes, Portable};
 
+/// Units per pass: a panel of 32 rows is then 32 KiB.
+const DEPTH: usize = 256;
+
 /// 24 sums, two weights and a broadcast of 32 registers: 24 multiplications for 14 loads.
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX512: TileKernel =
-    TileKernel { rows: 12, groups: 2, units: Units::Single, run: avx512 };
-/// As [`AVX512`], each multiplication being of pairs.
+    TileKernel { rows: 12, groups: 2, depth: DEPTH, units: Units::Single, run: avx512 };
+/// As [`AVX512`], each multiplication being of pairs. With more units a pass, panels stay in the L2 cache, which is as fast
+/// here, and sums go to memory less often.
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX512_BF16: TileKernel =
-    TileKernel { rows: 12, groups: 2, units: Units::Pairs, run: avx512_bf16 };
+    TileKernel { rows: 12, groups: 2, depth: MAX_DEPTH, units: Units::Pairs, run: avx512_bf16 };
 /// 14 sums of 16 bits, 14 of 32, two weights and a broadcast of 32 registers.
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX512_F16: TileKernel =
-    TileKernel { rows: 7, groups: 2, units: Units::Pairs, run: avx512_f16 };
+    TileKernel { rows: 7, groups: 2, depth: DEPTH, units: Units::Pairs, run: avx512_f16 };
 /// 12 sums, two weights and a broadcast of 16 registers.
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX2: TileKernel =
-    TileKernel { rows: 6, groups: 1, units: Units::Single, run: avx2 };
+    TileKernel { rows: 6, groups: 1, depth: DEPTH, units: Units::Single, run: avx2 };
 /// 24 sums, four weights and a broadcast of 32 registers.
 #[cfg(target_arch = "aarch64")]
 pub(super) const NEON: TileKernel =
-    TileKernel { rows: 6, groups: 1, units: Units::Single, run: neon };
+    TileKernel { rows: 6, groups: 1, depth: DEPTH, units: Units::Single, run: neon };
 /// The reference.
 pub(super) const PORTABLE: TileKernel =
-    TileKernel { rows: 4, groups: 1, units: Units::Single, run: portable };
+    TileKernel { rows: 4, groups: 1, depth: DEPTH, units: Units::Single, run: portable };
+
+/// Does something for every `$index` below `$count`, a constant of at most 12, with the index a constant: what is indexed
+/// with it stays in registers.
+macro_rules! unrolled {
+    ($index:ident below $count:expr => $body:block) => {
+        unrolled!(@each $index, $count, $body, [0 1 2 3 4 5 6 7 8 9 10 11])
+    };
+    (@each $index:ident, $count:expr, $body:block, [$($at:literal)*]) => {$(
+        if $at < $count {
+            const $index: usize = $at;
+            $body
+        }
+    )*};
+}
 
 /// How a tile is multiplied.
 trait Product<L, const R: usize, const G: usize> {
@@ -54,15 +72,15 @@ unsafe fn add_up<L: Lanes, const R: usize, const G: usize>(
         let mut sums = [[L::zero(); G]; R];
         for _ in 0..units {
             let mut weights = [L::zero(); G];
-            for (g, weights) in weights.iter_mut().enumerate() {
-                *weights = L::load_f32(panel.add(16 * g).cast());
-            }
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let x = L::splat(*x.add(row));
-                for (sum, weights) in sums.iter_mut().zip(weights) {
-                    *sum = add(*sum, x, weights);
-                }
-            }
+            unrolled!(GROUP below G => {
+                weights[GROUP] = L::load_f32(panel.add(16 * GROUP).cast());
+            });
+            unrolled!(ROW below R => {
+                let x = L::splat(*x.add(ROW));
+                unrolled!(GROUP below G => {
+                    sums[ROW][GROUP] = add(sums[ROW][GROUP], x, weights[GROUP]);
+                });
+            });
             x = x.add(R);
             panel = panel.add(16 * G);
         }
@@ -206,18 +224,20 @@ unsafe fn tile<L: Lanes, P: Product<L, R, G>, const R: usize, const G: usize>(
         }
         let sums = P::sums(x.as_ptr(), panel.as_ptr(), depth);
         let scale = L::splat(out.scale);
-        for (row, sums) in sums.iter().enumerate() {
-            for (g, sum) in sums.iter().enumerate() {
-                let to = out.start.wrapping_add(row * out.stride + 16 * g);
-                let lanes = out.lanes.saturating_sub(16 * g);
-                if lanes >= 16 {
+        let whole = out.lanes >= 16 * G;
+        unrolled!(ROW below R => {
+            unrolled!(GROUP below G => {
+                let sum = sums[ROW][GROUP];
+                let to = out.start.wrapping_add(ROW * out.stride + 16 * GROUP);
+                let lanes = out.lanes.saturating_sub(16 * GROUP);
+                if whole {
                     let before = if accumulate { L::load_f32(to.cast()) } else { L::zero() };
-                    before.add_product(*sum, scale).store(to);
+                    before.add_product(sum, scale).store(to);
                 } else if lanes > 0 {
                     let before = if accumulate { L::load_first(lanes, to) } else { L::zero() };
-                    before.add_product(*sum, scale).store_first(lanes, to);
+                    before.add_product(sum, scale).store_first(lanes, to);
                 }
-            }
-        }
+            });
+        });
     }
 }

@@ -10,6 +10,7 @@ use orion_kernels::matmul::product;
 use orion_kernels::rope::{RopeShape, rope};
 
 use super::{At, Claim, kernel};
+use crate::cpu::MatmulPrecision;
 
 /// Whether a kernel gives these gradients of these operands: everything in f32, and all gradients that a kernel gives at
 /// once. Others go through the definition.
@@ -59,6 +60,11 @@ fn attention(at: At<'_>, op: &GradientOf<Attention>, types: &[TensorType]) -> Op
         return None;
     };
     let (scale, causal) = (op.op.scale as f32, op.op.causal);
+    // Its products are small, and sums of f16 would gain little.
+    let rounding: gradient::Rounding = match at.planning.precision {
+        MatmulPrecision::Bf16 => |matrix| matrix.in_bf16(),
+        MatmulPrecision::F32 | MatmulPrecision::F16 => |matrix| matrix,
+    };
     kernel::claim(at, move |operands, scratch, out| {
         // As the forward pass, whose queries fit.
         let position = operands.count(3).min(capacity.saturating_sub(queries));
@@ -77,7 +83,8 @@ fn attention(at: At<'_>, op: &GradientOf<Attention>, types: &[TensorType]) -> Op
         let inputs = [0, 1, 2].map(|index| operands.reals(index));
         let (scratch, dy) = (&mut scratch.attention_gradient, operands.reals(4));
         let out: [&mut [f32]; 3] = [dq, dkeys, dvalues];
-        gradient::attention_gradient(operands.pool(), scratch, out, dy, inputs, shape);
+        let pool = operands.pool();
+        gradient::attention_gradient(pool, scratch, out, dy, inputs, shape, rounding);
     })
 }
 
@@ -106,15 +113,18 @@ fn embedding(at: At<'_>, _: &GradientOf<Embedding>, types: &[TensorType]) -> Opt
 }
 
 /// The addition that takes this node's result and nothing else does, what it is added to, and their sum, where that can
-/// take the other's memory: a table that is also the output projection has two gradients.
+/// take the other's memory: what several layers read has several gradients.
 fn added_to(at: At<'_>) -> Option<(NodeId, ValueId, ValueId)> {
     let (planning, own) = (at.planning, *at.node.outputs.first()?);
     let (id, node) =
         planning.open_from(at.position).find(|(_, node)| node.inputs.contains(&own))?;
-    let &[sum, other] = node.inputs.as_slice() else { return None };
+    let sum = match *node.inputs.as_slice() {
+        [sum, other] if other == own => sum,
+        [other, sum] if other == own => sum,
+        _ => return None,
+    };
     let is_last = |value| planning.uses(value) == 1;
     let fits = matches!(node.op, Op::Add(_))
-        && other == own
         && is_last(own)
         && is_last(sum)
         && planning.is_done(sum)
@@ -149,11 +159,18 @@ fn rms_norm(at: At<'_>, op: &GradientOf<RmsNorm>) -> Option<Claim> {
     })
 }
 
-/// `dx = dy · W`, `dW = dyᵀ · x`, and the bias's gradient is the sum of the rows of `dy`.
+/// `dx = dy · W`, `dW = dyᵀ · x`, and the bias's gradient is the sum of the rows of `dy`. Where `dx` is but added to
+/// another gradient, of a value that several layers read, it goes straight there.
 fn linear(at: At<'_>, op: &GradientOf<Linear>, types: &[TensorType]) -> Option<Claim> {
     let (rows, columns) = (types[1].dim(0), types[1].dim(-1));
     let (of, last) = (op.of.clone(), types.len() - 1);
-    kernel::claim(at, move |operands, scratch, out| {
+    let sum = added_to(at).filter(|_| of.first() == Some(&0));
+    let mut results = at.node.outputs.clone();
+    if let (Some(first), Some((_, _, total))) = (results.first_mut(), sum) {
+        *first = total;
+    }
+    let adds = sum.is_some();
+    let claim = kernel::claim_results(at, &results, move |operands, scratch, out| {
         let (pool, scratch) = (operands.pool(), &mut scratch.matmul);
         let dy = operands.reals(last);
         let dy_rows = operands.matrix(last, dy.len() / rows.max(1), rows);
@@ -161,7 +178,7 @@ fn linear(at: At<'_>, op: &GradientOf<Linear>, types: &[TensorType]) -> Option<C
             match index {
                 0 => {
                     let weight = operands.matrix(1, rows, columns);
-                    product(pool, scratch, &dy_rows, &weight, out, columns, false);
+                    product(pool, scratch, &dy_rows, &weight, out, columns, adds);
                 }
                 1 => {
                     let x = operands.matrix(0, dy_rows.row_count(), columns);
@@ -169,6 +186,13 @@ fn linear(at: At<'_>, op: &GradientOf<Linear>, types: &[TensorType]) -> Option<C
                 }
                 _ => gradient::add_columns(pool, out, dy),
             }
+        }
+    })?;
+    Some(match sum {
+        None => claim,
+        Some((id, sum, total)) => {
+            let reads = [claim.reads.clone(), vec![sum]].concat();
+            Claim { nodes: vec![at.id, id], reads, in_place: vec![(total, sum)], ..claim }
         }
     })
 }

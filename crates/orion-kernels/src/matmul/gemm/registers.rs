@@ -1,0 +1,287 @@
+//! Operands as pairs of bf16 where the CPU rounds them, whole registers at a time: what [`super::narrow`] and
+//! [`super::pack`] do for any CPU, without a stop in memory between rounding, pairing and turning.
+
+use std::arch::x86_64::{
+    __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_loadu_epi16, _mm512_mask_storeu_epi32,
+    _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_shuffle_i32x4,
+    _mm512_storeu_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
+    _mm512_unpacklo_epi64,
+};
+
+use std::ops::Range;
+
+use super::narrow::Lines;
+
+/// Lanes of a register.
+const LANES: usize = 16;
+
+/// The first and second halves of a register, word by word: where the words of two rounded registers go as pairs.
+const INTERLEAVED: [i16; 2 * LANES] = {
+    let mut words = [0; 2 * LANES];
+    let mut index = 0;
+    while index < LANES {
+        words[2 * index] = index as i16;
+        words[2 * index + 1] = (LANES + index) as i16;
+        index += 1;
+    }
+    words
+};
+
+/// Selects the first `count` lanes.
+#[inline(always)]
+fn first(count: usize) -> u16 {
+    if count >= LANES { !0 } else { (1 << count) - 1 }
+}
+
+/// Values of a line from `at` on, `count` of them up to a register's, zeros behind.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+fn load(line: &[f32], at: usize, count: usize) -> std::arch::x86_64::__m512 {
+    let line = &line[at..at + count.min(LANES)];
+    // SAFETY: the mask has as many lanes as the slice has values.
+    unsafe { _mm512_maskz_loadu_ps(first(line.len()), line.as_ptr()) }
+}
+
+/// Writes the first lanes of a register, as many as the slice has room for.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+fn store(out: &mut [f32], units: __m512i) {
+    // SAFETY: the first has a register's room, the second writes as many lanes as the slice has.
+    unsafe {
+        if out.len() >= LANES {
+            _mm512_storeu_epi32(out.as_mut_ptr().cast(), units);
+        } else {
+            _mm512_mask_storeu_epi32(out.as_mut_ptr().cast(), first(out.len()), units);
+        }
+    }
+}
+
+/// Two registers rounded: the first in the lower half.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+fn rounded(low: std::arch::x86_64::__m512, high: std::arch::x86_64::__m512) -> __m512i {
+    // SAFETY: both types are views of the same 64 bytes.
+    unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
+}
+
+/// The pairs of a unit of neighbouring lines.
+struct Joint<'a> {
+    low: &'a [f32],
+    /// Nothing behind the last line.
+    high: &'a [f32],
+    interleaved: __m512i,
+}
+
+impl<'a> Joint<'a> {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+    fn of(lines: Lines<'a>, unit: usize) -> Self {
+        let line = |index: usize| &lines.data[index * lines.stride..][..lines.width];
+        let high = if 2 * unit + 1 < lines.count { line(2 * unit + 1) } else { &[] };
+        // SAFETY: the array has as many words as a register.
+        let interleaved = unsafe { _mm512_loadu_epi16(INTERLEAVED.as_ptr()) };
+        Self { low: line(2 * unit), high, interleaved }
+    }
+
+    /// Writes as many pairs as `out` holds, from `at` on.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+    fn write(&self, at: usize, out: &mut [f32]) {
+        let mut lane = 0;
+        while lane < out.len() {
+            let count = (out.len() - lane).min(LANES);
+            let low = load(self.low, at + lane, count);
+            let high = match self.high {
+                [] => load(&[], 0, 0),
+                high => load(high, at + lane, count),
+            };
+            let pairs = _mm512_permutexvar_epi16(self.interleaved, rounded(low, high));
+            store(&mut out[lane..lane + count], pairs);
+            lane += count;
+        }
+    }
+}
+
+/// Pairs neighbouring lines, rounded, to the starts of lines of `out_width` values. A last line alone is paired with
+/// zeros.
+///
+/// # Panics
+/// When lines are wider than `out_width`, or `out` does not hold all pairs.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+pub(super) fn join(lines: Lines<'_>, out: &mut [f32], out_width: usize) {
+    for (unit, out) in (0..lines.count.div_ceil(2)).zip(out.chunks_mut(out_width)) {
+        Joint::of(lines, unit).write(0, &mut out[..lines.width]);
+    }
+}
+
+/// [`join`] of lines that are cut into `blocks`, from the first's start on: each has its units together, one block behind
+/// the other.
+///
+/// # Panics
+/// When lines are narrower than the blocks, or `out` does not hold all pairs.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+pub(super) fn join_blocks(lines: Lines<'_>, blocks: &[Range<usize>], out: &mut [f32]) {
+    let units = lines.count.div_ceil(2);
+    let start = blocks.first().map_or(0, |block| block.start);
+    for unit in 0..units {
+        let joint = Joint::of(lines, unit);
+        for block in blocks {
+            let (at, width) = (block.start - start, block.len());
+            joint.write(at, &mut out[at * units + unit * width..][..width]);
+        }
+    }
+}
+
+/// Pairs neighbours of each line, rounded, and turns them: `out[unit · out_width + line]`. An odd last one is paired with
+/// zero.
+///
+/// # Panics
+/// When there are more lines than `out_width`, or `out` does not hold all units.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+pub(super) fn turn(lines: Lines<'_>, out: &mut [f32], out_width: usize) {
+    let units = lines.width.div_ceil(2);
+    assert!(lines.count <= out_width, "a lane for each line");
+    for first_line in (0..lines.count).step_by(LANES) {
+        let count = (lines.count - first_line).min(LANES);
+        for first_unit in (0..units).step_by(LANES) {
+            let at = 2 * first_unit;
+            let rest = lines.width - at;
+            let mut rows = [_mm512_setzero_si512(); LANES];
+            for (index, row) in rows.iter_mut().enumerate() {
+                if index < count {
+                    let start = (first_line + index) * lines.stride;
+                    let line = &lines.data[start..][..lines.width];
+                    let low = load(line, at, rest);
+                    let high =
+                        load(line, (at + LANES).min(lines.width), rest.saturating_sub(LANES));
+                    *row = rounded(low, high);
+                }
+            }
+            let columns = turned(&rows);
+            let out = &mut out[first_unit * out_width..];
+            for (unit, column) in columns.into_iter().enumerate() {
+                if first_unit + unit < units {
+                    let lanes = &mut out[unit * out_width + first_line..][..count];
+                    store(lanes, column);
+                }
+            }
+        }
+    }
+}
+
+/// The transposed square.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+fn turned(rows: &[__m512i; LANES]) -> [__m512i; LANES] {
+    /// The even 128-bit lanes of two registers, and the odd ones.
+    const EVEN: i32 = 0x88;
+    const ODD: i32 = 0xdd;
+    // Within 128 bits: first pairs of rows, then fours.
+    let mut pairs = *rows;
+    for i in 0..LANES / 2 {
+        pairs[2 * i] = _mm512_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
+        pairs[2 * i + 1] = _mm512_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
+    }
+    let mut fours = pairs;
+    for i in 0..LANES / 4 {
+        fours[4 * i] = _mm512_unpacklo_epi64(pairs[4 * i], pairs[4 * i + 2]);
+        fours[4 * i + 1] = _mm512_unpackhi_epi64(pairs[4 * i], pairs[4 * i + 2]);
+        fours[4 * i + 2] = _mm512_unpacklo_epi64(pairs[4 * i + 1], pairs[4 * i + 3]);
+        fours[4 * i + 3] = _mm512_unpackhi_epi64(pairs[4 * i + 1], pairs[4 * i + 3]);
+    }
+    // Then the 128-bit lanes of four registers: column 4 · lane + k of fours' register k.
+    let mut columns = fours;
+    for k in 0..4 {
+        let [upper, lower] = [(fours[k], fours[4 + k]), (fours[8 + k], fours[12 + k])];
+        let even = [
+            _mm512_shuffle_i32x4::<EVEN>(upper.0, upper.1),
+            _mm512_shuffle_i32x4::<EVEN>(lower.0, lower.1),
+        ];
+        let odd = [
+            _mm512_shuffle_i32x4::<ODD>(upper.0, upper.1),
+            _mm512_shuffle_i32x4::<ODD>(lower.0, lower.1),
+        ];
+        columns[k] = _mm512_shuffle_i32x4::<EVEN>(even[0], even[1]);
+        columns[4 + k] = _mm512_shuffle_i32x4::<EVEN>(odd[0], odd[1]);
+        columns[8 + k] = _mm512_shuffle_i32x4::<ODD>(even[0], even[1]);
+        columns[12 + k] = _mm512_shuffle_i32x4::<ODD>(odd[0], odd[1]);
+    }
+    columns
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+    use crate::matmul::gemm::narrow::{self, Scaled};
+    use crate::matmul::gemm::pack;
+    use crate::testing::noise;
+
+    fn bits(units: &[f32]) -> Vec<u32> {
+        units.iter().map(|unit| unit.to_bits()).collect()
+    }
+
+    #[test]
+    fn joined_blocks_are_those_of_any_cpu() {
+        if !Isa::detect().bf16_dot() {
+            return;
+        }
+        for (count, width, stride) in
+            [(1, 12, 12), (6, 32, 40), (7, 31, 31), (513, 43, 50), (2, 3, 3)]
+        {
+            let data = noise((count - 1) * stride + width, 3);
+            let lines = Lines { data: &data, stride, width, count };
+            let units = count.div_ceil(2);
+            for block in [12, 32] {
+                let blocks: Vec<Range<usize>> =
+                    (0..width).step_by(block).map(|at| at..width.min(at + block)).collect();
+                let mut found = vec![0.0; units * width];
+                // SAFETY: the CPU has the instructions.
+                unsafe { join_blocks(lines, &blocks, &mut found) };
+                for block in blocks {
+                    let width = block.len();
+                    let part = Lines { data: &data[block.start..], width, ..lines };
+                    let mut expected = vec![0.0; units * width];
+                    narrow::join(Isa::portable(), part, &mut expected, width, Scaled::Bf16);
+                    let found = &found[block.start * units..][..units * width];
+                    assert!(bits(found) == bits(&expected), "{count} x {block:?}");
+                    let mut apart = vec![0.0; units * (width + 1)];
+                    // SAFETY: as above.
+                    unsafe { join(part, &mut apart, width + 1) };
+                    for (apart, expected) in apart.chunks(width + 1).zip(expected.chunks(width)) {
+                        assert!(bits(&apart[..width]) == bits(expected), "{count} x {block:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn turned_lines_are_those_of_any_cpu() {
+        if !Isa::detect().bf16_dot() {
+            return;
+        }
+        for (count, width, stride) in
+            [(12, 512, 512), (32, 64, 70), (5, 33, 33), (27, 31, 40), (1, 1, 1)]
+        {
+            let data = noise((count - 1) * stride + width, 5);
+            let lines = Lines { data: &data, stride, width, count };
+            let units = width.div_ceil(2);
+            let mut pairs = Vec::new();
+            for line in 0..count {
+                let line = &data[line * stride..][..width];
+                narrow::append_pairs(Isa::portable(), line, &mut pairs, Scaled::Bf16);
+            }
+            let mut expected = vec![0.0; units * count];
+            pack::pack_block(&pairs, count, units, &(0..units), &mut expected);
+            for out_width in [count, 32] {
+                let mut found = vec![0.0; units * out_width];
+                // SAFETY: the CPU has the instructions.
+                unsafe { turn(lines, &mut found, out_width) };
+                for (found, expected) in found.chunks(out_width).zip(expected.chunks(count)) {
+                    assert!(bits(&found[..count]) == bits(expected), "{count} x {width}");
+                }
+            }
+        }
+    }
+}
