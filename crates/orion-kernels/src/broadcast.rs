@@ -63,8 +63,8 @@ impl Broadcast {
         for (at, (length, moves)) in joined.into_iter().enumerate() {
             let axis = MOST - 1 - at;
             plan.shape[axis] = length;
-            for operand in 0..2 {
-                if moves[operand] {
+            for (operand, is_moved) in moves.into_iter().enumerate() {
+                if is_moved {
                     plan.steps[operand][axis] = plan.elements[operand];
                     plan.elements[operand] *= length;
                 }

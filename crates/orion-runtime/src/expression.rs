@@ -49,10 +49,7 @@ pub fn evaluate(program: &Program, read: &Read<'_>) -> Result<Vec<f32>, CompileE
             }
             _ => None,
         };
-        let mut numbers = match moved {
-            Some(moved) => moved,
-            None => return interpreted(program, read),
-        };
+        let Some(mut numbers) = moved else { return interpreted(program, read) };
         if ty.dtype == DType::F16 && matches!(node.op, Op::Cast(_)) {
             numbers.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32());
         }

@@ -36,6 +36,7 @@ pub struct Figure {
 }
 
 /// Whether the engine reads constants of a format as they are stored. What it does not, its compiler widens to fp16.
+#[expect(clippy::struct_excessive_bools, reason = "a column of a table each")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Formats {
     /// int8 with a scale for each channel, `constexpr_affine_dequantize`.

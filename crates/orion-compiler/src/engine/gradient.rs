@@ -10,10 +10,10 @@ use crate::{Op, Value};
 
 /// The composite whose gradients an operation gives, if it has an engine form, and for which operands.
 pub(super) fn of(op: &Op) -> Option<(Op, Vec<usize>)> {
-    fn parts<C: Clone + Into<Op>>(gradient: &GradientOf<C>) -> Option<(Op, Vec<usize>)> {
-        Some((gradient.op.clone().into(), gradient.of.clone()))
+    fn parts<C: Clone + Into<Op>>(gradient: &GradientOf<C>) -> (Op, Vec<usize>) {
+        (gradient.op.clone().into(), gradient.of.clone())
     }
-    match op {
+    Some(match op {
         Op::AttentionGradient(gradient) => parts(gradient),
         Op::GeluGradient(gradient) => parts(gradient),
         Op::LayerNormGradient(gradient) => parts(gradient),
@@ -21,12 +21,12 @@ pub(super) fn of(op: &Op) -> Option<(Op, Vec<usize>)> {
         Op::RmsNormGradient(gradient) => parts(gradient),
         Op::RopeGradient(gradient) => parts(gradient),
         Op::SwigluGradient(gradient) => parts(gradient),
-        _ => None,
-    }
+        _ => return None,
+    })
 }
 
 impl Former<'_> {
-    pub(super) fn gradient(&mut self, node: &Node, composite: Op, of: Vec<usize>) -> Vec<Form> {
+    pub(super) fn gradient(&mut self, node: &Node, composite: Op, of: &[usize]) -> Vec<Form> {
         let Some((&gradient, operands)) = node.inputs.split_last() else {
             let error = TypeError::new("takes operands and the gradient of the result");
             return vec![Form::Plain(self.b.fail("gradient", error))];

@@ -193,7 +193,7 @@ impl Former<'_> {
                 Some(Form::Plain(self.b.fail("dropout", TypeError(message))))
             }
             op => match gradient::of(op) {
-                Some((composite, of)) => return self.gradient(node, composite, of),
+                Some((composite, of)) => return self.gradient(node, composite, &of),
                 None => self.elementwise(node, op),
             },
         };

@@ -249,7 +249,7 @@ impl Copy<'_, '_> {
                 relative(&parameter(program.inputs()).unwrap_or_default(), self.layer)
             }
             Definition::State(index) => relative(&program.states()[index].name, self.layer),
-            _ => match self.from_elsewhere(value) {
+            _ => match self.name_of_stream(value) {
                 Some(name) => name.to_owned(),
                 None => self.made_name(value),
             },
@@ -265,7 +265,7 @@ impl Copy<'_, '_> {
     }
 
     /// What comes from another layer, or from before all layers, is called alike in all of them.
-    fn from_elsewhere(&self, value: ValueId) -> Option<&'static str> {
+    fn name_of_stream(&self, value: ValueId) -> Option<&'static str> {
         let program = self.cutter.program;
         let maker = program.producer(value)?;
         let scope = &program.node(maker).scope;

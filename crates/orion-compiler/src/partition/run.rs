@@ -25,7 +25,7 @@ pub enum PieceError {
         /// The piece.
         label: String,
         /// What did not fit.
-        error: InterpretError,
+        error: Box<InterpretError>,
     },
     /// A piece reads what no piece before it makes.
     #[error("{label} reads `{name}`, which nothing made")]
@@ -81,7 +81,7 @@ pub fn interpret_pieces(
                 ..Arguments::default()
             };
             let result = interpret(&own, &operands, Precision::Declared)
-                .map_err(|error| PieceError::Run { label: label(), error })?;
+                .map_err(|error| PieceError::Run { label: label(), error: Box::new(error) })?;
             let is_input = program.inputs().iter().any(|input| input.name == expression.name);
             let list = if is_input { &mut given.inputs } else { &mut given.weights };
             list.extend(result.outputs);
@@ -90,7 +90,8 @@ pub fn interpret_pieces(
             Some(run) => run(piece, &program, given),
             None => interpret(&program, &given, Precision::Declared).map(|results| results.outputs),
         };
-        let outputs = outputs.map_err(|error| PieceError::Run { label: label(), error })?;
+        let outputs =
+            outputs.map_err(|error| PieceError::Run { label: label(), error: Box::new(error) })?;
         values.extend(piece.outputs.iter().map(|port| port.value).zip(outputs));
     }
     let result = |value: ValueId| match whole.definition(value) {

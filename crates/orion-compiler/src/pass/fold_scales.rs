@@ -193,10 +193,9 @@ struct WeightProduct {
 fn weight_of(view: &View<'_>, id: NodeId) -> Option<WeightProduct> {
     let node = view.node(id);
     let (x, weight, bias, weight_first) = match (&node.op, node.inputs.as_slice()) {
-        (Op::Conv1x1(_), &[x, weight]) => (x, weight, None, false),
         (Op::Conv1x1(_), &[x, weight, bias]) => (x, weight, Some(bias), false),
         (Op::Matmul(_), &[weight, x]) if view.is_fixed(weight) => (x, weight, None, true),
-        (Op::Matmul(_), &[x, weight]) => (x, weight, None, false),
+        (Op::Conv1x1(_) | Op::Matmul(_), &[x, weight]) => (x, weight, None, false),
         _ => return None,
     };
     let known = view.is_fixed(weight) && bias.is_none_or(|bias| view.is_fixed(bias));

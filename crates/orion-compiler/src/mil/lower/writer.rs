@@ -242,7 +242,8 @@ impl<'p> Writer<'p> {
         self.literal(&format!("{stem}_{value}"), "string", &format!("\"{value}\""))
     }
 
-    /// A statement for a node's results.
+    /// A statement for a node's results: what a lowering ends with.
+    #[expect(clippy::unnecessary_wraps, reason = "lowerings end with it and give a result")]
     pub(super) fn node(
         &mut self,
         node: &Node,
