@@ -73,7 +73,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
                 if is_fitted {
                     let start = *field(&mut fit.row.parameters());
                     let mut best = fit.parameters;
-                    descend(field, start, &mut best, &|p| loss(&own, |_| *p));
+                    descend(*field, start, &mut best, &|p| loss(&own, |_| *p));
                     fit.parameters = best;
                 }
             }
@@ -86,7 +86,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<(), Failure> {
                 Parameters { common: *common, ..parameters }
             };
             let start = *field(&mut COMMON.clone());
-            descend(field, start, &mut common, &|c| loss(&all, |case| with(c, case.chip)));
+            descend(*field, start, &mut common, &|c| loss(&all, |case| with(c, case.chip)));
         }
         fits.iter_mut().for_each(|fit| fit.parameters.common = common);
     }
@@ -119,7 +119,7 @@ fn fit_power(cases: &[Case], fits: &[Fit]) {
             for (name, field) in POWER_FIGURES {
                 let start = POWER_FIGURES.iter().find(|(known, _)| known == name);
                 let start = start.map_or(1.0, |(_, field)| *field(&mut table.clone()));
-                descend(field, start, &mut power, &|power| {
+                descend(*field, start, &mut power, &|power| {
                     loss(&own, |_| Parameters { power: Some(*power), ..fit.parameters })
                 });
             }
@@ -139,7 +139,7 @@ fn values(row: &Row) -> Vec<f64> {
 /// Moves one figure in ever smaller steps, as long as that brings predictions nearer. A figure that no row says anything
 /// about stays near where the table has it.
 fn descend<T: Copy>(
-    field: &fn(&mut T) -> &mut f64,
+    field: fn(&mut T) -> &mut f64,
     start: f64,
     best: &mut T,
     loss: &dyn Fn(&T) -> f64,

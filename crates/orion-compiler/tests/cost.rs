@@ -191,11 +191,33 @@ fn every_chip_has_a_row_and_every_figure_a_source() {
             assert!(!is_share || figure.value <= 1.0, "{chip}: {name}");
         }
     }
+    // A fitted figure names rows of this chip: `A9`, `A14 to A17`.
     let fitted = chips::CHIPS.iter().flat_map(|row| row.figures().map(|f| (row.chip, f)));
-    for (chip, (name, ..)) in fitted.filter(|(_, f)| f.2.basis == Basis::Fitted) {
-        let has_rows = rows().iter().any(|row| row.chip == chip.name() && row.role == Role::Fit);
-        assert!(has_rows, "{chip}: {name} is called fitted");
+    for (chip, (name, _, figure)) in fitted.filter(|(_, f)| f.2.basis == Basis::Fitted) {
+        let words = figure.source.split(|c: char| !c.is_ascii_alphanumeric());
+        let is_row = |word: &&str| {
+            word.starts_with(['A', 'B', 'C', 'E']) && word.ends_with(|c: char| c.is_ascii_digit())
+        };
+        let mut named = words.filter(is_row).peekable();
+        assert!(named.peek().is_some() || figure.source.starts_with("E-"), "{chip}: {name}");
+        for word in named {
+            let begins = |id: &str| id.split('-').next() == Some(word);
+            let found = rows()
+                .iter()
+                .any(|row| row.chip == chip.name() && row.role == Role::Fit && begins(row.id));
+            assert!(found, "{chip}: {name} has no row {word}");
+        }
     }
+}
+
+/// What is said of the machines that ran ANEForge follows from the two rows of each that are there for it.
+#[test]
+fn hosts_of_others_are_as_fast_as_their_rows_say() {
+    let all = compare().unwrap();
+    let of_hosts = all.iter().filter(|c| c.case.row.role == Role::Harness);
+    let errors: Vec<f64> = of_hosts.map(Comparison::error).collect();
+    assert_eq!(errors.len(), 12);
+    assert!(errors.iter().all(|error| error.abs() < 0.03), "{errors:?}");
 }
 
 #[test]

@@ -201,7 +201,7 @@ fn scores(compared: &[Comparison]) -> String {
         });
         let score = Score::of(own.map(Comparison::error));
         let (median, within) = match score.rows {
-            0 => ("".to_owned(), "".to_owned()),
+            0 => (String::new(), String::new()),
             _ => (percent(score.median), percent(score.within)),
         };
         let _ = writeln!(page, "| {} | {} | {median} | {within} |", chip.shown(), score.rows);

@@ -19,7 +19,7 @@ const fn inferred(value: f64, source: &'static str) -> Figure {
 
 /// What is taken to be the same on all chips.
 pub const COMMON: Common = Common {
-    operation: 0.13e-6,
+    operation: 0.12e-6,
     reduction: 1.0,
     broadcast: 6.0,
     division: 75.0,
@@ -99,7 +99,7 @@ pub const CHIPS: &[Row] = &[
         formats: FIRST,
         power: Some(Power {
             standing: 0.79,
-            per_convolution_flop: 0.39e-12,
+            per_convolution_flop: 0.38e-12,
             per_product_flop: 0.77e-12,
             per_byte: 11e-12,
             source: "inferred: M1 Max",
@@ -135,7 +135,7 @@ pub const CHIPS: &[Row] = &[
         formats: MAX_FIRST,
         power: Some(Power {
             standing: 0.79,
-            per_convolution_flop: 0.39e-12,
+            per_convolution_flop: 0.38e-12,
             per_product_flop: 0.77e-12,
             per_byte: 11e-12,
             source: "P-m1-max",
@@ -187,7 +187,7 @@ pub const CHIPS: &[Row] = &[
         power: Some(Power {
             standing: 1.43,
             per_convolution_flop: 0.3e-12,
-            per_product_flop: 1.0e-12,
+            per_product_flop: 0.97e-12,
             per_byte: 18.5e-12,
             source: "P-m2-pro",
         }),
@@ -297,7 +297,7 @@ pub const CHIPS: &[Row] = &[
         formats: ALL,
         power: Some(Power {
             standing: 0.56,
-            per_convolution_flop: 0.41e-12,
+            per_convolution_flop: 0.38e-12,
             per_product_flop: 0.69e-12,
             per_byte: 10e-12,
             source: "P-m4",
@@ -348,7 +348,7 @@ pub const CHIPS: &[Row] = &[
         formats: ALL,
         power: Some(Power {
             standing: 0.57,
-            per_convolution_flop: 0.22e-12,
+            per_convolution_flop: 0.21e-12,
             per_product_flop: 0.64e-12,
             per_byte: 13e-12,
             source: "P-m5",

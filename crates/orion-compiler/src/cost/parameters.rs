@@ -38,6 +38,7 @@ pub struct Figure {
 /// Whether the engine reads constants of a format as they are stored. What it does not, its compiler widens to fp16.
 #[expect(clippy::struct_excessive_bools, reason = "a column of a table each")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a line of a table")]
 pub struct Formats {
     /// int8 with a scale for each channel, `constexpr_affine_dequantize`.
     pub int8: bool,

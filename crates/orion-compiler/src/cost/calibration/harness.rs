@@ -93,12 +93,12 @@ struct Python {
 /// on M2 Pro no such pair is published; its conversion is taken to be like that on M1 Max, since A13 leaves no time for more.
 const PYTHONS: &[Python] = &[
     Python { harness: Harness::Aneforge, chip: Chip::M1, copy: 24e9, convert: 0.655e9 },
-    Python { harness: Harness::Aneforge, chip: Chip::M1Max, copy: 63e9, convert: 2.75e9 },
+    Python { harness: Harness::Aneforge, chip: Chip::M1Max, copy: 74e9, convert: 2.8e9 },
     Python { harness: Harness::Aneforge, chip: Chip::M2Pro, copy: 102e9, convert: 0.826e9 },
     Python { harness: Harness::Aneforge, chip: Chip::M4, copy: 26e9, convert: 5.0e9 },
     Python { harness: Harness::Aneforge, chip: Chip::M5, copy: 75e9, convert: 19.7e9 },
     Python { harness: Harness::Aneforge, chip: Chip::M5Pro, copy: 77e9, convert: 21.9e9 },
-    Python { harness: Harness::AneforgePaper, chip: Chip::M2Pro, copy: 102e9, convert: 2.75e9 },
+    Python { harness: Harness::AneforgePaper, chip: Chip::M2Pro, copy: 102e9, convert: 2.8e9 },
 ];
 
 fn python(harness: Harness, chip: Chip) -> Host {

@@ -140,7 +140,7 @@ impl Cost {
                 output::write_line(&format!("  line {line}: {remedy}"))?;
             }
         }
-        let inferred: Vec<&str> = chips::row(target.chip).inferred().collect();
+        let inferred = inferred(target);
         if !inferred.is_empty() {
             output::write_line(&format!(
                 "\nnot measured on {}, but taken over from other chips: {}",
@@ -199,12 +199,21 @@ impl Cost {
             "modelled": true,
             "chip": target.chip.name(),
             "route": target.route.name(),
-            "inferred": chips::row(target.chip).inferred().collect::<Vec<_>>(),
+            "inferred": inferred(target),
             "functions": functions,
             "total": { "seconds": total.total(), "parts": parts(&total) },
         });
         output::write_line(&report.to_string())
     }
+}
+
+/// What no measurement of the chip stands behind, without the floor of the other route.
+fn inferred(target: Target) -> Vec<&'static str> {
+    let other = match target.route {
+        Route::InMemory => "floor, e5rt",
+        Route::E5rt => "floor, in memory",
+    };
+    chips::row(target.chip).inferred().filter(|&name| name != other).collect()
 }
 
 fn parts(parts: &Parts) -> Value {
@@ -224,8 +233,8 @@ fn table(costed: &[Costed]) -> String {
     let wide = costed.iter().map(|costed| costed.work.function.chars().count());
     let wide = wide.chain(["function".len()]).max().unwrap_or_default();
     let line = |name: &str, cells: Vec<String>, last: String| {
-        let cells: String = cells.iter().map(|cell| format!("{cell:>12}")).collect();
-        format!("{name:<wide$}{cells}{last:>12}")
+        let cells: Vec<String> = cells.iter().map(|cell| format!("{cell:>11}")).collect();
+        format!("{name:<wide$} {} {last:>11}", cells.join(" "))
     };
     let row = |name: &str, parts: &Parts| {
         let named = parts.named();
