@@ -36,7 +36,6 @@ pub struct Figure {
 }
 
 /// Whether the engine reads constants of a format as they are stored. What it does not, its compiler widens to fp16.
-#[expect(clippy::struct_excessive_bools, reason = "a column of a table each")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "a line of a table")]
 pub struct Formats {
