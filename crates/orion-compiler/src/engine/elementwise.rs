@@ -3,6 +3,7 @@
 
 use super::{Form, Former};
 use crate::ir::program::{Node, ValueId};
+use crate::op::Constant;
 use crate::{Op, Value};
 
 impl Former<'_> {
@@ -57,10 +58,14 @@ impl Former<'_> {
     fn operand(&mut self, id: ValueId, like: Value) -> Option<Value> {
         let ty = self.ty(id);
         match ty.rank() {
-            0 => {
-                let plain = self.plain(id);
-                Some(self.b.cast(plain, self.options.dtype))
-            }
+            0 => match self.program.producer_of::<Constant>(id).map(|(_, op)| op.values.as_slice())
+            {
+                Some(&[number]) => Some(self.number(number)),
+                _ => {
+                    let plain = self.plain(id);
+                    Some(self.b.cast(plain, self.options.dtype))
+                }
+            },
             1 => Some(self.per_channel(id, like)),
             3 => Some(self.channels(id)),
             _ => None,

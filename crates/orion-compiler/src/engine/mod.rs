@@ -311,7 +311,9 @@ impl Former<'_> {
         if let Some(&known) = self.shared.get(&key) {
             return known;
         }
-        let value = self.b.scoped("", || make(self.b));
+        // Its first word says what it is.
+        let what = key.split(' ').next().unwrap_or_default();
+        let value = self.b.scoped(what, || make(self.b));
         self.shared.insert(key, value);
         value
     }

@@ -62,7 +62,10 @@ impl Former<'_> {
             let (first, end) = (start, start + size);
             start = end;
             let part = match &linear {
-                Some(linear) => self.rows_of_linear(linear, first, end)?,
+                Some(linear) => {
+                    let b = self.b;
+                    b.scoped(&linear.scope, || self.rows_of_linear(linear, first, end))?
+                }
                 None => {
                     let shape = self.b.type_of(whole).shape;
                     let mut ends = shape.clone();

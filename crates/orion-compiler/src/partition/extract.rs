@@ -68,6 +68,7 @@ impl Cutter<'_> {
             self.program.outputs().iter().map(|output| output.value).collect();
         for (id, node) in self.program.nodes() {
             for &value in &node.inputs {
+                let value = self.source(value, self.key(id));
                 let maker = self.program.producer(value).and_then(|id| self.key(id));
                 if maker.is_some() && maker != self.key(id) {
                     crossing.insert(value);
@@ -75,6 +76,20 @@ impl Cutter<'_> {
             }
         }
         crossing
+    }
+
+    /// What a reader has to be handed: the host changes shapes itself, so that a value need not leave the engine twice.
+    fn source(&self, value: ValueId, reader: Option<Key>) -> ValueId {
+        let mut source = value;
+        while reader.is_some_and(|(_, side)| side == Side::Host)
+            && let Some(id) = self.program.producer(source)
+            && self.places[id.index()] == Place::Engine
+            && let (Op::Reshape(_), &[x]) =
+                (&self.program.node(id).op, self.program.node(id).inputs.as_slice())
+        {
+            source = x;
+        }
+        source
     }
 
     fn piece(
@@ -203,6 +218,14 @@ impl Copy<'_, '_> {
                 }
             }
             _ if self.cutter.is_constant(value) => self.expression(value, ty),
+            _ if self.side == Side::Host && self.is_reshape(value) => {
+                if let Some(id) = program.producer(value) {
+                    self.node(program.node(id));
+                }
+                return self.values.get(&value).copied().unwrap_or_else(|| {
+                    self.b.fail("reshape", TypeError::new("a reshape has no value"))
+                });
+            }
             _ => {
                 let name = self.input_name(value);
                 let name = free(&mut self.names, &name);
@@ -213,6 +236,11 @@ impl Copy<'_, '_> {
         };
         self.values.insert(value, copied);
         copied
+    }
+
+    /// Whether the engine only changes a value's shape.
+    fn is_reshape(&self, value: ValueId) -> bool {
+        self.cutter.source(value, Some((0, Side::Host))) != value
     }
 
     /// The type in which this side keeps a value.

@@ -66,7 +66,7 @@ pub(super) fn way_of(scope: &str) -> (&str, Way) {
         _ => {}
     }
     // Gradients of composites go back through what they compute again.
-    let stripped = scope.strip_suffix(".backward").unwrap_or(scope);
+    let stripped = scope.trim_end_matches(".backward");
     match stripped.strip_suffix(".again") {
         Some(forward) => (forward, Way::Again),
         None if stripped.len() < scope.len() => (stripped, Way::Backward),

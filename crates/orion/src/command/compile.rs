@@ -12,7 +12,7 @@ use orion_compiler::mil;
 use orion_compiler::mil::blob::{BlobType, BlobWriter};
 use orion_compiler::mil::lower::{Content, Lowered, lower};
 use orion_compiler::mil::package::{FOLDER, package};
-use orion_compiler::partition::{Cut, Partition, Piece, Port, Side};
+use orion_compiler::partition::{Cut, Expression, Partition, Piece, Port, Side};
 use orion_compiler::target::{Chip, Route, Target};
 use orion_compiler::verify;
 use orion_llm::Checkpoint;
@@ -244,15 +244,27 @@ impl Writing<'_> {
     /// Where a piece's program is written; one without constants of its own is written once.
     fn piece(&mut self, index: usize, piece: &Piece) -> Result<Option<String>, Failure> {
         let first = self.shared[index];
-        if piece.program.weights().is_empty()
-            && let Some(known) = self.names.get(&first)
+        let same_constants = |other: &Piece| {
+            let texts = |piece: &Piece| -> Vec<String> {
+                let own = piece.weights.iter().filter(|weight| is_constant(piece, &weight.name));
+                own.map(|weight| weight.program.to_string()).collect()
+            };
+            texts(other) == texts(piece)
+        };
+        if let (Some(known), Some(other)) =
+            (self.names.get(&first), self.partition.pieces.get(first))
+            && same_constants(other)
         {
             return Ok(Some(known.clone()));
         }
         if self.emit != Emit::Ir && piece.side == Side::Host {
             return Ok(None);
         }
-        let stem = if piece.program.weights().is_empty() && self.emit != Emit::Ir {
+        let reads_model = piece
+            .weights
+            .iter()
+            .any(|weight| is_constant(piece, &weight.name) && !weight.program.weights().is_empty());
+        let stem = if !reads_model && self.emit != Emit::Ir {
             piece.program.name.clone()
         } else {
             piece.label.replace(' ', "_")
@@ -352,6 +364,12 @@ impl Writing<'_> {
             Side::Host => "host",
             Side::Engine => "engine",
         };
+        // What a weight of the program is made of, and how, as the graph's text.
+        let weight = |weight: &Expression| {
+            let of: Vec<&String> =
+                weight.program.weights().iter().map(|weight| &weight.name).collect();
+            json!({ "name": weight.name, "of": of, "expression": weight.program.to_string() })
+        };
         let ports = |ports: &[Port]| -> Vec<Json> {
             ports.iter().map(|port| json!([port.name, port.value.index()])).collect()
         };
@@ -362,9 +380,14 @@ impl Writing<'_> {
             "same_text_as": (self.shared[index] != index).then(|| self.shared[index]),
             "inputs": ports(&piece.inputs),
             "outputs": ports(&piece.outputs),
-            "weights": piece.weights.iter().map(|weight| &weight.name).collect::<Vec<_>>(),
+            "weights": piece.weights.iter().map(weight).collect::<Vec<_>>(),
         })
     }
+}
+
+/// Whether a weight of a piece is a constant of its program, not an input.
+fn is_constant(piece: &Piece, name: &str) -> bool {
+    piece.program.weights().iter().any(|weight| weight.name == name)
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {
