@@ -5,7 +5,7 @@
 use orion_compiler::cost::calibration::{
     Comparison, Harness, Quantity, Role, Score, Workload, compare, rows,
 };
-use orion_compiler::cost::{Basis, Clock, Estimate, Kind, Situation, Staging, Work, chips};
+use orion_compiler::cost::{Basis, Clock, Estimate, Format, Kind, Situation, Staging, Work, chips};
 use orion_compiler::mil;
 use orion_compiler::target::{Chip, Route, Target};
 
@@ -130,6 +130,22 @@ fn int8_weights_are_streamed_from_m2_on_and_widened_on_m1() {
     // A34: no gain on M5 Pro, but tables and masks have one.
     assert_eq!(ratio(Chip::M5Pro, 4096), 1.0);
     assert!(on(Chip::M5Pro, "matmul 1x4096x4096 int4").seconds() < 0.75 * 296e-6);
+}
+
+/// Asking what int8 would change gives what a program with int8 weights gives.
+#[test]
+fn repacked_work_costs_what_packed_programs_cost() {
+    let half = work("decode l4 d1024 h16 f4096 v32000 s128");
+    let int8 = work("decode l4 d1024 h16 f4096 v32000 s128 int8");
+    let repacked = half.repacked(Format::Int8, 8);
+    for chip in [Chip::M1, Chip::M1Max, Chip::M4, Chip::M5] {
+        let target = Target { chip, route: Route::E5rt };
+        let [asked, written] =
+            [&repacked, &int8].map(|work| work.estimate(target, &Situation::default()).seconds());
+        assert!((asked / written - 1.0).abs() < 1e-3, "{chip}: {asked:e} {written:e}");
+    }
+    let bytes = repacked.constants as f64 / int8.constants as f64;
+    assert!((bytes - 1.0).abs() < 1e-3, "{bytes}");
 }
 
 /// MD, M4: activations and weights in int8 compute 1.88 times as fast as fp16.

@@ -145,6 +145,7 @@ fn cost_is_modelled_for_a_chip_and_says_so() {
     assert!(
         seconds(&m4, 0) > Some(0.6e-3) && seconds(&cost(&["--target", "m5"]), 0) < Some(0.45e-3)
     );
+    assert!(seconds(&cost(&["--weights", "int4"]), 0) < Some(0.3e-3));
     // The route and what surrounds a call count.
     assert!(seconds(&cost(&["--route", "e5rt"]), 1) < seconds(&m4, 1));
     assert!(seconds(&cost(&["--idle", "6"]), 1) > Some(0.25));

@@ -2,7 +2,7 @@
 //! loading. Everything here is modelled; `calibration` compares it with what others have published, and is the measure of
 //! how far to trust it.
 //!
-//! * [`estimate`] costs a function of MIL on a [`Target`](crate::target::Target) in a [`Situation`].
+//! * [`estimate()`] costs a function of MIL on a [`Target`](crate::target::Target) in a [`Situation`].
 //! * [`Work`] is what a function asks for on any chip. Keep it to cost one program often or for several chips.
 //! * [`Clock`] strings calls together: a simulator's time, a trace, a plan of several programs.
 //! * [`chips`] is the table of figures, a row for each chip, each with its source.

@@ -3,7 +3,7 @@
 
 use smallvec::SmallVec;
 
-use super::constant::Constant;
+use super::constant::{Constant, Format};
 use super::operation::Class;
 use super::reader::Reader;
 use crate::mil::syntax::Function;
@@ -82,6 +82,25 @@ impl Work {
     /// Reads a function. Dimensions that are not known count as nothing and are reported as [`Work::unknown`].
     pub fn of(function: &Function<'_>) -> Self {
         Reader::new(function).read()
+    }
+
+    /// The same work with its fp16 matrices stored in `bits` for each element and an fp16 scale for each output channel, in
+    /// this format: what quantising would change, before anything is quantised.
+    pub fn repacked(&self, format: Format, bits: u64) -> Self {
+        let mut work = self.clone();
+        for weight in work.operations.iter_mut().flat_map(|operation| &mut operation.weights) {
+            let constant = &mut weight.constant;
+            if weight.channels == 0 || constant.format != Format::Full {
+                continue;
+            }
+            let packed = constant.elements.saturating_mul(bits).div_ceil(8);
+            let stored = packed.saturating_add(weight.channels.saturating_mul(2));
+            if !weight.is_repeated {
+                work.constants = work.constants.saturating_sub(constant.stored) + stored;
+            }
+            (constant.format, constant.stored) = (format, stored);
+        }
+        work
     }
 
     /// Multiplications and additions.

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use orion_compiler::cost::{Estimate, Parts, Situation, Staging, Work, chips, notch};
+use orion_compiler::cost::{
+    Estimate, Format as Packing, Parts, Situation, Staging, Work, chips, notch,
+};
 use orion_compiler::mil::Document;
 use orion_compiler::target::{Chip, Route, Target};
 use serde_json::{Map, Value, json};
@@ -30,6 +32,9 @@ pub(crate) struct Cost {
     /// What the host copies for each call
     #[arg(long, value_enum, default_value_t = Copies::None, value_name = "WHAT")]
     staging: Copies,
+    /// How the fp16 matrices would be stored
+    #[arg(long, value_enum, default_value_t = Weights::AsWritten, value_name = "FORMAT")]
+    weights: Weights,
     /// Seconds for which the engine has been idle
     #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = seconds)]
     idle: f64,
@@ -37,7 +42,7 @@ pub(crate) struct Cost {
     #[arg(long, value_name = "N", default_value_t = 0)]
     operations: usize,
     /// Compare the model with published measurements
-    #[arg(long, conflicts_with_all = ["file", "target", "route", "staging", "idle", "operations"])]
+    #[arg(long, conflicts_with_all = ["file", "target", "route", "staging", "weights", "idle", "operations"])]
     calibration: bool,
     /// Only measurements on this chip
     #[arg(long, value_name = "CHIP", conflicts_with = "file")]
@@ -65,6 +70,16 @@ enum Copies {
     F32,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Weights {
+    /// As the text has them
+    AsWritten,
+    /// int8 with a scale for each output channel
+    Int8,
+    /// Tables of 16 entries with 4-bit indices
+    Int4,
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| "no number".to_owned())?;
     if seconds.is_finite() && seconds >= 0.0 {
@@ -90,7 +105,11 @@ impl Cost {
             .functions
             .iter()
             .map(|function| {
-                let work = Work::of(function);
+                let work = match self.weights {
+                    Weights::AsWritten => Work::of(function),
+                    Weights::Int8 => Work::of(function).repacked(Packing::Int8, 8),
+                    Weights::Int4 => Work::of(function).repacked(Packing::Palette, 4),
+                };
                 let staging = match self.staging {
                     Copies::None => Staging::default(),
                     Copies::F16 => Staging::of(&work, false),
