@@ -23,7 +23,7 @@ pub(crate) fn random(seed: u64, steps: usize) -> Result<Program, BuildError> {
         // Late values more often than early ones.
         let back = draw.below(pool.len().min(4));
         let x = pool[pool.len() - 1 - back];
-        let kind = draw.below(18);
+        let kind = draw.below(19);
         let made = Step { b: &b, draw: &mut draw, pool: &pool, step }.apply(kind, x);
         pool.extend(made.into_iter().filter(|&value| b.type_of(value).elements() <= 300));
     }
@@ -70,6 +70,7 @@ impl Step<'_> {
                 let other = if ty.dtype == DType::F16 { DType::F32 } else { DType::F16 };
                 b.cast(b.cast(x, other), ty.dtype)
             }
+            17 => self.between_layouts(x),
             // What was computed before, once more.
             _ => b.add(b.tanh(x), b.tanh(x)),
         }]
@@ -138,6 +139,27 @@ impl Step<'_> {
         self.b.apply1(Reshape { shape }, &[x])
     }
 
+    /// Elementwise operations between two changes of layout.
+    fn between_layouts(&mut self, x: Value) -> Value {
+        let layout = |step: &mut Self, x: Value| match step.draw.below(2) {
+            0 => step.transposed(x),
+            _ => step.reshaped(x),
+        };
+        let mut y = layout(self, x);
+        for index in 0..1 + self.draw.below(3) {
+            let ty = self.b.type_of(y);
+            let stretched = |dim: &usize| if self.draw.below(2) == 0 { 1 } else { *dim };
+            let shape: Vec<usize> = ty.shape.iter().map(stretched).collect();
+            let weight = self.b.weight(format!("s{}.{index}", self.step), ty.with_shape(shape));
+            y = match self.draw.below(3) {
+                0 => self.b.mul(y, weight),
+                1 => self.b.sub(weight, self.b.tanh(y)),
+                _ => self.b.mul(y, self.b.sigmoid(y)),
+            };
+        }
+        layout(self, y)
+    }
+
     /// A product with a weight on either side, stored either way, or a convolution.
     fn product_with_weight(&mut self, x: Value) -> Value {
         let b = self.b;
@@ -184,6 +206,12 @@ impl Step<'_> {
         if self.draw.below(3) == 0 {
             // Both in another shape, whose last dimensions may join what was joined.
             let mut shape = b.type_of(left).shape;
+            if self.draw.below(3) == 0 {
+                let rank = shape.len();
+                shape.swap(rank - 2, rank - 1);
+                let [left, right] = [left, right].map(|value| b.reshape(value, &shape));
+                return b.matmul(left, right, true, false);
+            }
             if self.draw.below(2) == 0 || shape.len() < 3 {
                 shape.insert(0, 1);
             } else {
