@@ -63,10 +63,12 @@ impl Broadcast {
         for (at, (length, moves)) in joined.into_iter().enumerate() {
             let axis = MOST - 1 - at;
             plan.shape[axis] = length;
-            for (operand, is_moved) in moves.into_iter().enumerate() {
-                if is_moved {
-                    plan.steps[operand][axis] = plan.elements[operand];
-                    plan.elements[operand] *= length;
+            for ((steps, elements), moves) in
+                plan.steps.iter_mut().zip(&mut plan.elements).zip(moves)
+            {
+                if moves {
+                    steps[axis] = *elements;
+                    *elements *= length;
                 }
             }
         }

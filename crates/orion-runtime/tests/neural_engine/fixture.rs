@@ -151,3 +151,73 @@ pub(crate) fn weight(name: &str, shape: &str, path: &str) -> String {
          string(\"{path}\"), offset = uint64(64)))];"
     )
 }
+
+/// A function of one tensor of a row.
+pub(crate) fn unary(width: usize, statement: &str) -> String {
+    let ty = format!("tensor<fp16, [1, 1, 1, {width}]>");
+    program(
+        &format!("{ty} x"),
+        &format!("        {ty} y = {statement}[name = string(\"y\")];"),
+        "y",
+    )
+}
+
+/// What a chip makes of numbers, by a function of each.
+pub(crate) fn each(chip: Chip, statement: &str, x: &[f32]) -> Vec<f32> {
+    run(&engine(chip), &unary(x.len(), statement), &[("x", x)]).unwrap().remove(0)
+}
+
+/// What a chip makes of pairs of numbers.
+pub(crate) fn pairs(chip: Chip, op: &str, x: &[f32], y: &[f32]) -> Vec<f32> {
+    let ty = format!("tensor<fp16, [1, 1, 1, {}]>", x.len());
+    let statement = format!("        {ty} z = {op}(x = x, y = y)[name = string(\"z\")];");
+    let text = program(&format!("{ty} x, {ty} y"), &statement, "z");
+    run(&engine(chip), &text, &[("x", x), ("y", y)]).unwrap().remove(0)
+}
+
+/// `x · y` for rows and columns, both inputs.
+pub(crate) fn product(
+    chip: Chip,
+    [rows, depth, columns]: [usize; 3],
+    x: &[f32],
+    y: &[f32],
+) -> Vec<f32> {
+    let text = program(
+        &format!("tensor<fp16, [1, {rows}, {depth}]> x, tensor<fp16, [1, {depth}, {columns}]> y"),
+        &format!(
+            "        tensor<fp16, [1, {rows}, {columns}]> z = matmul(transpose_x = bool(false), transpose_y = bool(false), \
+             x = x, y = y)[name = string(\"z\")];"
+        ),
+        "z",
+    );
+    run(&engine(chip), &text, &[("x", x), ("y", y)]).unwrap().remove(0)
+}
+
+/// The sum of a row, by `reduce_sum`.
+pub(crate) fn sum(chip: Chip, x: &[f32]) -> f32 {
+    let text = program(
+        &format!("tensor<fp16, [1, 1, 1, {}]> x", x.len()),
+        "        tensor<fp16, [1, 1, 1, 1]> y = reduce_sum(axes = tensor<int32, [1]>([-1]), keep_dims = bool(true), x = x)\
+         [name = string(\"y\")];",
+        "y",
+    );
+    run(&engine(chip), &text, &[("x", x)]).unwrap()[0][0]
+}
+
+/// A dot product that is lowered as such: by a matrix of sixteen equal columns.
+pub(crate) fn dot(chip: Chip, x: &[f32], y: &[f32]) -> f32 {
+    let columns: Vec<f32> = y.iter().flat_map(|&y| [y; 16]).collect();
+    let found = product(chip, [1, x.len(), 16], x, &columns);
+    assert!(found.iter().all(|value| value.to_bits() == found[0].to_bits()));
+    found[0]
+}
+
+/// `y = x + x`, of any size.
+pub(crate) fn double(shape: &str, element: &str) -> String {
+    let ty = format!("tensor<{element}, {shape}>");
+    program(
+        &format!("{ty} x"),
+        &format!("        {ty} y = add(x = x, y = x)[name = string(\"y\")];"),
+        "y",
+    )
+}

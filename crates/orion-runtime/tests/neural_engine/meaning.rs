@@ -13,8 +13,8 @@ use orion_runtime::neural_engine::simulator::{
 };
 use serde_json::Value;
 
-use crate::fixture::{Loaded, halves, noise, settings};
-use crate::layer::{Shape, layer_text};
+use crate::fixture::{CONV, Loaded, conv, halves, noise, program, run, settings};
+use crate::layer::{Shape, head_text, layer_text};
 
 /// Results of f32 kernels, which add in another order.
 const TOLERANCE: f64 = 1e-4;
@@ -111,7 +111,6 @@ fn interpreted(
 #[test]
 fn a_layer_means_the_same_in_all_numerics() {
     let shape = Shape { channels: 64, heads: 4, inner: 128, columns: 32, context: 64 };
-    let text = layer_text(shape);
     let mut files = BTreeMap::new();
     for (seed, (name, rows, columns)) in shape.matrices().into_iter().enumerate() {
         let values: Vec<f32> =
@@ -125,7 +124,14 @@ fn a_layer_means_the_same_in_all_numerics() {
         ("values", noise(64 * 64, 22)),
         ("mask", mask),
     ];
-    let expected = interpreted(&text, &files, &inputs);
+    agree(&layer_text(shape), &files, &inputs);
+    let head = halves(&noise(96 * 64, 23));
+    let files = BTreeMap::from([("head.bin".to_owned(), head)]);
+    agree(&head_text(shape, 96), &files, &inputs[..1]);
+}
+
+fn agree(text: &str, files: &BTreeMap<String, Vec<u8>>, inputs: &[(&str, Vec<f32>)]) {
+    let expected = interpreted(text, files, inputs);
     let mut blobs = BlobFiles::new();
     files.iter().for_each(|(path, bytes)| blobs.insert(path.clone(), bytes.clone()));
     for (numerics, most, mean) in
@@ -133,7 +139,7 @@ fn a_layer_means_the_same_in_all_numerics() {
     {
         for chip in [Chip::M1, Chip::M4] {
             let device = Simulator::new(settings(chip, Route::InMemory, numerics));
-            let loaded = Loaded::of(&device, &text, &blobs).unwrap();
+            let loaded = Loaded::of(&device, text, &blobs).unwrap();
             inputs.iter().for_each(|(name, x)| loaded.write(name, x));
             loaded.eval().unwrap();
             for (name, expected) in &expected {
@@ -152,6 +158,45 @@ fn a_layer_means_the_same_in_all_numerics() {
                 );
                 let differs = numerics == Numerics::Exact || largest > 0.0;
                 assert!(differs, "{numerics} computes as the text says");
+            }
+        }
+    }
+}
+
+/// Convolutions of one input are computed together; each has its own bias, or none, and results that repeat are spread.
+#[test]
+fn convolutions_of_one_input_keep_their_biases() {
+    let constant = |name: &str, ty: &str, values: &[f32]| {
+        let ty = format!("tensor<fp16, {ty}>");
+        format!("        {ty} {name} = const()[name = string(\"{name}\"), val = {ty}({values:?})];")
+    };
+    let (first, second) = (noise(6 * 4, 1), noise(5 * 4, 2));
+    let lines = [
+        CONV.to_owned(),
+        constant("w", "[6, 4, 1, 1]", &first),
+        constant("v", "[5, 4, 1, 1]", &second),
+        constant("b", "[5]", &[1.0, 2.0, 3.0, 4.0, 5.0]),
+        conv("tensor<fp16, [1, 6, 1, 32]>", "plain", "x", "w"),
+        conv("tensor<fp16, [1, 5, 1, 32]>", "shifted", "x", "v")
+            .replace("conv(", "conv(bias = b, "),
+    ];
+    let text = program("tensor<fp16, [1, 4, 1, 32]> x", &lines.join("\n"), "plain, shifted");
+    let x = noise(4 * 32, 3);
+    let repeated: Vec<f32> = x.chunks(32).flat_map(|row| (0..32).map(|at| row[at % 3])).collect();
+    for numerics in Numerics::ALL {
+        let device = Simulator::new(settings(Chip::M5, Route::E5rt, numerics));
+        for x in [&x, &repeated] {
+            let found = run(&device, &text, &[("x", x)]).unwrap();
+            for (found, weight, bias) in [(&found[0], &first, 0.0), (&found[1], &second, 1.0)] {
+                for (at, &y) in found.iter().enumerate() {
+                    let (row, column) = (at / 32, at % 32);
+                    let sum: f32 = (0..4).map(|k| weight[row * 4 + k] * x[k * 32 + column]).sum();
+                    let expected = sum + bias * (row + 1) as f32;
+                    assert!(
+                        (y - expected).abs() <= expected.abs() / 1024.0 + 1e-4,
+                        "{y} {expected}"
+                    );
+                }
             }
         }
     }

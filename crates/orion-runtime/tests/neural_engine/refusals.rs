@@ -41,8 +41,29 @@ fn kind(error: &DeviceError) -> Option<Kind> {
     }
 }
 
+/// A chip, a route and a text, and the rule, kind and words of the refusal, if it is refused.
+type Case = (Chip, Route, String, Option<(&'static str, Kind, &'static str)>);
+
+fn expect(cases: Vec<Case>) {
+    let names = |error: &DeviceError| {
+        error.detail().native.clone().map(|native| native.text).unwrap_or_default()
+    };
+    for (chip, route, text, expected) in cases {
+        match (on(chip, route, &text), expected) {
+            (Ok(_), None) => {}
+            (Err(error), Some((rule, wanted, native))) => {
+                let is_syntax = rule == "MIL003" && error.rule().starts_with("MIL00");
+                assert!(error.rule() == rule || is_syntax, "{chip} {route}: {error}");
+                assert_eq!(kind(&error), Some(wanted), "{error}");
+                assert!(names(&error).contains(native), "{error}");
+            }
+            (found, expected) => panic!("{chip} {route}: {found:?} for {expected:?}\n{text}"),
+        }
+    }
+}
+
 #[test]
-fn rules_refuse_where_they_were_seen_to() {
+fn rules_refuse_operations_where_they_were_seen_to() {
     use Chip::{M1, M3, M4, M5};
     use Route::{E5rt, InMemory};
     let gelu = format!("{ROW} y = gelu(x = x);");
@@ -56,12 +77,8 @@ fn rules_refuse_where_they_were_seen_to() {
         "{ROW} y = layer_norm(axes = tensor<int32, [1]>([-1]), epsilon = fp16(0.1), gamma = {}, x = x);",
         constant(&[32], 1.0)
     );
-    let deep = constant(&[4, 4, 1, 1, 1], 1.0);
     let cumsum = format!("{ROW} y = cumsum(axis = int32(1), x = x);");
-    let names = |error: &DeviceError| {
-        error.detail().native.clone().map(|native| native.text).unwrap_or_default()
-    };
-    let cases: Vec<(Chip, Route, String, Option<(&str, Kind, &str)>)> = vec![
+    expect(vec![
         (M4, InMemory, single(&gelu), Some(("ANE002", Kind::Compiler, "ANECCompile() FAILED"))),
         (M5, E5rt, single(&gelu), Some(("ANE002", Kind::Compiler, "ANECCompile() FAILED"))),
         (M4, InMemory, single(&literal), Some(("ANE014", Kind::Invalid, "InvalidMILProgram"))),
@@ -78,6 +95,16 @@ fn rules_refuse_where_they_were_seen_to() {
         (M1, E5rt, single(&norm), Some(("ANE039", Kind::Compiler, "ANECCompile() FAILED"))),
         (M3, E5rt, single(&norm), None),
         (M5, E5rt, single(&cumsum), Some(("ANE076", Kind::Compiler, "Not implemented"))),
+    ]);
+}
+
+/// The same for types, names, shapes and syntax.
+#[test]
+fn rules_refuse_types_and_shapes_where_they_were_seen_to() {
+    use Chip::{M1, M4, M5};
+    use Route::{E5rt, InMemory};
+    let deep = constant(&[4, 4, 1, 1, 1], 1.0);
+    expect(vec![
         (
             M4,
             InMemory,
@@ -154,19 +181,7 @@ fn rules_refuse_where_they_were_seen_to() {
             ),
             Some(("ANE070", Kind::Lowering, "CompilationFailure")),
         ),
-    ];
-    for (chip, route, text, expected) in cases {
-        match (on(chip, route, &text), expected) {
-            (Ok(_), None) => {}
-            (Err(error), Some((rule, wanted, native))) => {
-                let is_syntax = rule == "MIL003" && error.rule().starts_with("MIL00");
-                assert!(error.rule() == rule || is_syntax, "{chip} {route}: {error}");
-                assert_eq!(kind(&error), Some(wanted), "{error}");
-                assert!(names(&error).contains(native), "{error}");
-            }
-            (found, expected) => panic!("{chip} {route}: {found:?} for {expected:?}\n{text}"),
-        }
-    }
+    ]);
 }
 
 /// Messages name the program, the place, the rule, what is reported and what to do.

@@ -74,8 +74,7 @@ fn operations_are_there_as_the_published_sweep_says() {
                         unexpected.push(name);
                     }
                 }
-                (true, false, _) => unexpected.push(name),
-                (false, true, _) => unexpected.push(name),
+                (true, false, _) | (false, true, _) => unexpected.push(name),
             }
             if missing.contains(&name) && can_run {
                 unexpected.push(name);

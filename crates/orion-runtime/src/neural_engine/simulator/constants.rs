@@ -161,11 +161,11 @@ impl<'a> Constants<'a> {
     fn get(
         &mut self,
         origin: Origin,
-        form: Form,
+        form: &Form,
         paths: Vec<String>,
         make: impl FnOnce(&Self) -> Result<Constant, Diagnostic>,
     ) -> Result<Constant, Diagnostic> {
-        let key = (origin, form);
+        let key = (origin, form.clone());
         if let Some(held) = self.table.held.get(&key) {
             return Ok(held.constant.clone());
         }
@@ -188,15 +188,15 @@ impl<'a> Constants<'a> {
         let Some((path, offset)) = raise::constant_place(value) else {
             return Ok(Arc::new(numbers(&raise::constant_tensor(value, self.files)?)));
         };
-        let form = Form::Dense(ty.to_string());
+        let form = &Form::Dense(ty.to_string());
         let origin = Origin::File(path.clone(), offset);
-        let constant = self.get(origin, form.clone(), vec![path.clone()], |own| {
+        let constant = self.get(origin, form, vec![path.clone()], |own| {
             let make = || {
                 let tensor = raise::constant_tensor(value, own.files)?;
                 Ok(Constant::Dense(Arc::new(numbers(&tensor))))
             };
             match stored(own.files, &path, offset, ty)? {
-                Some(bytes) => own.store.share(bytes, &form, make),
+                Some(bytes) => own.store.share(bytes, form, make),
                 None => make(),
             }
         })?;
@@ -212,7 +212,7 @@ impl<'a> Constants<'a> {
         make: impl FnOnce(&BlobFiles) -> Result<Tensor, Diagnostic>,
     ) -> Result<Arc<Vec<f32>>, Diagnostic> {
         let origin = Origin::Computed(function, name.to_owned());
-        let constant = self.get(origin, Form::Dense(String::new()), paths, |own| {
+        let constant = self.get(origin, &Form::Dense(String::new()), paths, |own| {
             Ok(Constant::Dense(Arc::new(numbers(&make(own.files)?))))
         })?;
         dense_of(constant)
@@ -223,7 +223,7 @@ impl<'a> Constants<'a> {
         &mut self,
         value: &Value<'_>,
         ty: &TensorType,
-        form: Form,
+        form: &Form,
     ) -> Result<Option<Arc<PackedMatrix>>, Diagnostic> {
         let Some((path, offset)) = raise::constant_place(value) else { return Ok(None) };
         let format = match ty.dtype {
@@ -232,10 +232,10 @@ impl<'a> Constants<'a> {
             _ => return Ok(None),
         };
         let origin = Origin::File(path.clone(), offset);
-        let constant = self.get(origin, form.clone(), vec![path.clone()], |own| {
+        let constant = self.get(origin, form, vec![path.clone()], |own| {
             let bytes = stored(own.files, &path, offset, ty)?.unwrap_or_default();
             let pool = own.pool;
-            own.store.share(bytes, &form, || pack(pool, format, bytes, &form))
+            own.store.share(bytes, form, || pack(pool, format, bytes, form))
         })?;
         Ok(Some(matrix_of(constant)?))
     }
@@ -246,16 +246,16 @@ impl<'a> Constants<'a> {
         function: usize,
         name: &str,
         numbers: &[f32],
-        form: Form,
+        form: &Form,
     ) -> Result<Arc<PackedMatrix>, Diagnostic> {
         let pool = self.pool;
         let origin = Origin::Computed(function, name.to_owned());
         // It is packed anew each time that its numbers are: they are in the table under another form.
         let paths = self.table.held.get(&(origin.clone(), Form::Dense(String::new())));
         let paths = paths.map(|held| held.paths.clone()).unwrap_or_default();
-        let constant = self.get(origin, form.clone(), paths, |_| {
+        let constant = self.get(origin, form, paths, |_| {
             let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-            pack(pool, WeightFormat::F32, &bytes, &form)
+            pack(pool, WeightFormat::F32, &bytes, form)
         })?;
         matrix_of(constant)
     }

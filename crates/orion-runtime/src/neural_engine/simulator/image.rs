@@ -48,9 +48,9 @@ impl Image {
             let scope = Scope::new(function);
             let parameters = function.parameters.iter().map(|parameter| parameter.name);
             let (input_ports, inputs) =
-                ports(&scope, parameters.collect(), layout, &mut next_input)?;
-            let results = function.results.clone();
-            let (output_ports, outputs) = ports(&scope, results, layout, &mut next_output)?;
+                ports(&scope, &parameters.collect::<Vec<_>>(), layout, &mut next_input)?;
+            let (output_ports, outputs) =
+                ports(&scope, &function.results, layout, &mut next_output)?;
             let planned = Planning::plan(target, function, index, constants)?;
             constants = planned.1;
             procedures.push(Compiled {
@@ -77,7 +77,7 @@ impl Image {
 /// Ports in the order of names, and for every name where its port stands.
 fn ports(
     scope: &Scope<'_, '_>,
-    names: Vec<Word<'_>>,
+    names: &[Word<'_>],
     layout: Layout,
     next: &mut usize,
 ) -> Result<(Vec<Port>, Vec<usize>), Diagnostic> {

@@ -68,7 +68,7 @@ impl Judge<'_> {
                 When::Parse => return Err(self.invalid(diagnostic)),
                 // Such norms compile on M5, and then fail.
                 When::Compile if rule.code == "ANE039" && self.family() == Family::A17 => {
-                    let native = self.native(ENGINE, 8, INFERENCE);
+                    let native = native(ENGINE, 8, INFERENCE);
                     let detail = self.detail(diagnostic, Some(native));
                     verdict.run.get_or_insert(DeviceError::Inference(detail));
                 }
@@ -77,7 +77,7 @@ impl Judge<'_> {
                     return Err(self.compiler(diagnostic, rule.symptom));
                 }
                 When::Load => {
-                    let native = self.native(ENGINE, 6, TOO_LARGE);
+                    let native = native(ENGINE, 6, TOO_LARGE);
                     let detail = self.detail(diagnostic, Some(native));
                     verdict.load.get_or_insert(DeviceError::LoadFailed(detail));
                 }
@@ -95,7 +95,7 @@ impl Judge<'_> {
 
     /// The parser's refusal.
     pub(super) fn invalid(&self, diagnostic: &Diagnostic) -> DeviceError {
-        let native = self.native(COMPILER, 1, "InvalidMILProgram");
+        let native = native(COMPILER, 1, "InvalidMILProgram");
         DeviceError::InvalidProgram(self.detail(diagnostic, Some(native)))
     }
 
@@ -110,7 +110,7 @@ impl Judge<'_> {
             return self.invalid(diagnostic);
         }
         if symptom.contains("lowering") {
-            let native = self.native(COMPILER, 1, "CompilationFailure");
+            let native = native(COMPILER, 1, "CompilationFailure");
             return DeviceError::LoweringFailed(self.detail(diagnostic, Some(native)));
         }
         DeviceError::CompilerFailed(self.detail(diagnostic, Some(compile_failed())))
@@ -123,10 +123,6 @@ impl Judge<'_> {
 
     fn family(&self) -> Family {
         self.target.chip.family()
-    }
-
-    fn native(&self, domain: &'static str, code: i64, text: &str) -> NativeError {
-        NativeError { domain: Some(domain), code: Some(code), text: text.to_owned() }
     }
 
     fn detail(&self, diagnostic: &Diagnostic, native: Option<NativeError>) -> Box<Detail> {
@@ -143,6 +139,10 @@ impl Judge<'_> {
             remedy: diagnostic.help.clone().unwrap_or_default(),
         })
     }
+}
+
+fn native(domain: &'static str, code: i64, text: &str) -> NativeError {
+    NativeError { domain: Some(domain), code: Some(code), text: text.to_owned() }
 }
 
 /// Rules that only warn, as sources disagree, and that facts §6 has the simulator refuse.

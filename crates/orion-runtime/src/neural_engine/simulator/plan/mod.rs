@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use orion_kernels::half_rounding::Ties;
 
-pub(super) use operands::{axis_of, refuse};
+pub(super) use operands::{axis_of, refuse, result_type};
 pub(super) use planning::{Planning, RowSlice, Target};
 pub(super) use run::{Buffers, Workspace};
 

@@ -1,5 +1,6 @@
 //! What a statement's arguments are, for those who plan it.
 
+use orion_compiler::mil::raise;
 use orion_compiler::mil::syntax::{Statement, Value, Word, unquote};
 use orion_compiler::{DType, Diagnostic, Tensor, TensorType};
 
@@ -14,24 +15,43 @@ pub(in super::super) fn refuse(
     Diagnostic::new(code, message).at(Some(statement.op.span()))
 }
 
-impl<'p, 't> Planning<'p, 't> {
-    fn argument(
-        &self,
-        statement: &'p Statement<'t>,
-        name: &str,
-    ) -> Result<&'p Value<'t>, Diagnostic> {
-        statement.operand(name).ok_or_else(|| {
-            refuse(statement, "MIL015", format!("`{}` lacks `{name}`", statement.op.text))
-        })
+/// The declared type of a result, which has to have this shape.
+pub(in super::super) fn result_type(
+    statement: &Statement<'_>,
+    result: usize,
+    shape: &[usize],
+) -> Result<TensorType, Diagnostic> {
+    let op = statement.op.text;
+    let Some(parameter) = statement.results.get(result) else {
+        let message = format!("`{op}` gives more results than are named");
+        return Err(refuse(statement, "MIL032", message));
+    };
+    let at = |diagnostic: Diagnostic| diagnostic.at(Some(parameter.name.span()));
+    let ty = raise::value_type(&parameter.ty).map_err(at)?;
+    if ty.shape != shape {
+        let message = format!(
+            "`{}` is declared {}, and `{op}` gives {shape:?}",
+            parameter.name.text, parameter.ty
+        );
+        return Err(at(Diagnostic::new("MIL032", message)));
     }
+    Ok(ty)
+}
 
+fn argument<'p, 't>(statement: &'p Statement<'t>, name: &str) -> Result<&'p Value<'t>, Diagnostic> {
+    statement.operand(name).ok_or_else(|| {
+        refuse(statement, "MIL015", format!("`{}` lacks `{name}`", statement.op.text))
+    })
+}
+
+impl<'p, 't> Planning<'p, 't> {
     /// An operand as a value: what a statement has computed, or a constant.
     pub(in super::super) fn operand(
         &mut self,
         statement: &'p Statement<'t>,
         name: &str,
     ) -> Result<ValueId, Diagnostic> {
-        let value = self.argument(statement, name)?;
+        let value = argument(statement, name)?;
         self.value(statement, value)
     }
 
@@ -53,7 +73,7 @@ impl<'p, 't> Planning<'p, 't> {
         statement: &'p Statement<'t>,
         name: &str,
     ) -> Result<Vec<ValueId>, Diagnostic> {
-        match self.argument(statement, name)? {
+        match argument(statement, name)? {
             Value::Tuple(items) => items.iter().map(|item| self.value(statement, item)).collect(),
             one => Ok(vec![self.value(statement, one)?]),
         }
@@ -142,7 +162,7 @@ impl<'p, 't> Planning<'p, 't> {
         statement: &'p Statement<'t>,
         name: &str,
     ) -> Result<Vec<i64>, Diagnostic> {
-        let constant = self.tensor(statement, self.argument(statement, name)?)?;
+        let constant = self.tensor(statement, argument(statement, name)?)?;
         Ok(match constant.ty().dtype {
             DType::I32 => constant.ints().iter().map(|&x| i64::from(x)).collect(),
             DType::Bool => constant.bools().iter().map(|&x| i64::from(x)).collect(),

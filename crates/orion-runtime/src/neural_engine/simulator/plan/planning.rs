@@ -8,10 +8,10 @@ use orion_compiler::mil::scope::Scope;
 use orion_compiler::mil::syntax::{Function, Statement, Type, Value};
 use orion_compiler::{DType, Diagnostic, TensorType};
 
-use super::operands::refuse;
+use super::operands::result_type;
 use super::{Finish, Intake, Place, Plan, Run, Step, ValueId};
 use crate::neural_engine::simulator::constants::Constants;
-use crate::neural_engine::simulator::profile::Profile;
+use crate::neural_engine::simulator::profile::{Profile, Quirk};
 use crate::neural_engine::simulator::settings::Numerics;
 use crate::neural_engine::simulator::step;
 use crate::placement::{Life, place};
@@ -116,7 +116,7 @@ impl<'p, 't> Planning<'p, 't> {
     fn intake(&self, ty: &Type<'_>) -> Intake {
         let element = ty.tensor().map_or("", |(element, _)| element.text);
         let is_real = matches!(element, "fp16" | "fp32");
-        if !is_real && self.target.profile.blanks_whole_numbers {
+        if !is_real && self.target.profile.has(Quirk::BlanksWholeNumbers) {
             Intake::Blank
         } else if is_real && self.target.numerics == Numerics::Ane {
             Intake::Engine(self.target.profile.elementwise)
@@ -240,30 +240,6 @@ impl<'p, 't> Planning<'p, 't> {
         }
     }
 
-    /// The declared type of a result, which has to have this shape.
-    pub(in super::super) fn result_type(
-        &self,
-        statement: &'p Statement<'t>,
-        result: usize,
-        shape: &[usize],
-    ) -> Result<TensorType, Diagnostic> {
-        let op = statement.op.text;
-        let Some(parameter) = statement.results.get(result) else {
-            let message = format!("`{op}` gives more results than are named");
-            return Err(refuse(statement, "MIL032", message));
-        };
-        let at = |diagnostic: Diagnostic| diagnostic.at(Some(parameter.name.span()));
-        let ty = raise::value_type(&parameter.ty).map_err(at)?;
-        if ty.shape != shape {
-            let message = format!(
-                "`{}` is declared {}, and `{op}` gives {shape:?}",
-                parameter.name.text, parameter.ty
-            );
-            return Err(at(Diagnostic::new("MIL032", message)));
-        }
-        Ok(ty)
-    }
-
     /// The value of a result that a step writes; its declared type has to have this shape.
     pub(in super::super) fn define(
         &mut self,
@@ -271,7 +247,7 @@ impl<'p, 't> Planning<'p, 't> {
         result: usize,
         shape: &[usize],
     ) -> Result<ValueId, Diagnostic> {
-        let ty = self.result_type(statement, result, shape)?;
+        let ty = result_type(statement, result, shape)?;
         let value = self.add(ty);
         self.name(statement, result, value);
         Ok(value)

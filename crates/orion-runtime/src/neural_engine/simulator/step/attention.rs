@@ -7,6 +7,7 @@ use orion_kernels::half_rounding::round_to_f16_without_nan;
 use orion_kernels::softmax::softmax;
 
 use super::super::plan::{Planning, refuse};
+use super::super::profile::Quirk;
 use super::super::settings::Numerics;
 use super::Planner;
 use super::elementwise::joined;
@@ -22,7 +23,7 @@ fn plan<'p, 't>(
 ) -> Result<bool, Diagnostic> {
     let [query, key, value] =
         [p.operand(s, "query")?, p.operand(s, "key")?, p.operand(s, "value")?];
-    let mask = p.optional(s, "attn_mask")?.filter(|_| !p.target.profile.ignores_masks);
+    let mask = p.optional(s, "attn_mask")?.filter(|_| !p.target.profile.has(Quirk::IgnoresMasks));
     let [q, k, v] = [query, key, value].map(|value| p.shape(value));
     let rank = q.len();
     if rank < 3 || k.len() != rank || v.len() != rank || !p.ty(query).dtype.is_float() {

@@ -1,10 +1,11 @@
 //! Arithmetic of two operands, choice between two, and conversion of types.
 
-use orion_compiler::mil::syntax::Statement;
+use orion_compiler::mil::syntax::{Statement, Value};
 use orion_compiler::{DType, Diagnostic};
 use orion_kernels::broadcast::{Binary, Broadcast, binary};
 
-use super::super::plan::{Finish, Planning, ValueId};
+use super::super::plan::{Finish, Planning, ValueId, result_type};
+use super::super::profile::Quirk;
 use super::super::settings::Numerics;
 use super::Planner;
 
@@ -82,7 +83,7 @@ fn mul<'p, 't>(
     });
     if let [Some(first), Some(second)] = batches
         && first != second
-        && p.target.profile.spoils_repeated_batches
+        && p.target.profile.has(Quirk::SpoilsRepeatedBatches)
         && p.function.statements.iter().filter(|statement| !statement.is_const()).count() > 1
     {
         // ANE021: whatever the engine gives, nobody may rely on it.
@@ -99,7 +100,7 @@ fn mul<'p, 't>(
         && let Some(whole) = unscaled(p, s, x, y)
     {
         // ANE037: the scale is dropped.
-        let ty = p.result_type(s, 0, &p.shape(whole))?;
+        let ty = result_type(s, 0, &p.shape(whole))?;
         let part = p.add_part(ty, whole, 0);
         p.name(s, 0, part);
         return Ok(true);
@@ -116,7 +117,7 @@ fn unscaled<'p, 't>(
 ) -> Option<ValueId> {
     let is_number = |value: ValueId| p.is_known(value) && p.ty(value).elements() == 1;
     let is_whole = |name: &str| {
-        let maker = s.operand(name).and_then(|value| value.name());
+        let maker = s.operand(name).and_then(Value::name);
         let maker = maker.and_then(|name| p.scope.statement(name.text));
         maker.is_some_and(|maker| matches!(maker.op.text, "floor" | "ceil" | "round"))
     };
@@ -175,7 +176,7 @@ fn cast<'p, 't>(
     let is_narrower = to == "fp16" && p.ty(x).dtype == DType::F32;
     match to.as_str() {
         "fp16" | "fp32" if !is_narrower => {
-            let ty = p.result_type(s, 0, &shape)?;
+            let ty = result_type(s, 0, &shape)?;
             let part = p.add_part(ty, x, 0);
             p.name(s, 0, part);
         }

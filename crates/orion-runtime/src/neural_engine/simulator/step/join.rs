@@ -4,6 +4,7 @@ use orion_compiler::Diagnostic;
 use orion_compiler::mil::syntax::Statement;
 
 use super::super::plan::{Finish, Planning, ValueId, refuse};
+use super::super::profile::Quirk;
 use super::Planner;
 use super::slice::misread;
 
@@ -35,7 +36,9 @@ fn concat<'p, 't>(
     }
     // ANE031
     let is_offset = |value: &&ValueId| p.row_slices.contains_key(value);
-    if p.target.profile.misreads_joined_slices && values.iter().filter(is_offset).count() >= 2 {
+    if p.target.profile.has(Quirk::MisreadsJoinedSlices)
+        && values.iter().filter(is_offset).count() >= 2
+    {
         values = values.into_iter().map(|value| misread(p, value)).collect();
     }
     let mut result = shape.clone();
@@ -150,7 +153,7 @@ fn tile<'p, 't>(
 ) -> Result<bool, Diagnostic> {
     /// Copies beyond which a text is a mistake.
     const MOST: usize = 4096;
-    p.poisons |= p.target.profile.poisons_by_tile;
+    p.poisons |= p.target.profile.has(Quirk::PoisonsByTile);
     let (x, counts) = (p.operand(s, "x")?, p.ints(s, "reps")?);
     let shape = p.shape(x);
     let counts: Option<Vec<usize>> = counts

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use orion_compiler::mil::syntax::Statement;
+use orion_compiler::mil::syntax::{Statement, Value};
 use orion_compiler::{DType, Diagnostic};
 use orion_kernels::PackedMatrix;
 use orion_kernels::matmul::{MatrixView, fixed, matmul, product};
@@ -10,6 +10,7 @@ use orion_kernels::permute::{Permutation, permute};
 
 use super::super::constants::Form;
 use super::super::plan::{Finish, Planning, ValueId, Workspace, refuse};
+use super::super::profile::Quirk;
 use super::super::settings::Numerics;
 use super::reduce::sum_in_fours;
 use super::{Planner, elementwise};
@@ -193,7 +194,7 @@ fn plan_matmul<'p, 't>(
                 products.run(work, writes[0], reads[0], reads[1]);
             }),
         );
-    } else if profile.adds_in_fours && products.y.columns == 1 && !transpose_x {
+    } else if profile.has(Quirk::AddsInFours) && products.y.columns == 1 && !transpose_x {
         // What has a single column is lowered to a reduction there (GD ch. 3: both give the same bytes).
         p.push(
             vec![x, y],
@@ -243,21 +244,21 @@ pub(super) fn constant_matrix<'p, 't>(
         return Ok(None);
     }
     let form = Form::Matrix { is_wide, first: 0, rows, columns, is_transposed };
-    matrix_of(p, s, argument, value, form).map(Some)
+    matrix_of(p, s, argument, value, &form).map(Some)
 }
 
 /// A constant as a packed matrix, from its file, or from its numbers.
 pub(super) fn matrix_of<'p, 't>(
     p: &mut Planning<'p, 't>,
     s: &'p Statement<'t>,
-    argument: &'p orion_compiler::mil::syntax::Value<'t>,
+    argument: &'p Value<'t>,
     value: ValueId,
-    form: Form,
+    form: &Form,
 ) -> Result<Arc<PackedMatrix>, Diagnostic> {
     let ty = p.ty(value).clone();
     let at = |diagnostic: Diagnostic| diagnostic.at(Some(s.op.span()));
     if let Some(constant) = p.scope.constant(argument)
-        && let Some(matrix) = p.constants.matrix(constant, &ty, form.clone()).map_err(at)?
+        && let Some(matrix) = p.constants.matrix(constant, &ty, form).map_err(at)?
     {
         return Ok(matrix);
     }

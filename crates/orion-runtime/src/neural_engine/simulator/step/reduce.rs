@@ -6,6 +6,7 @@ use orion_kernels::pool::Pool;
 use orion_kernels::reduce::{Reduction, reduce};
 
 use super::super::plan::{Planning, axis_of};
+use super::super::profile::Quirk;
 use super::super::settings::Numerics;
 use super::Planner;
 
@@ -72,7 +73,7 @@ fn plan<'p, 't>(
     let finish = p.finish_of_sum(p.ty(out));
     let count: usize = axes.iter().map(|&axis| shape[axis]).product();
     let in_fours = p.target.numerics == Numerics::Ane
-        && p.target.profile.adds_in_fours
+        && p.target.profile.has(Quirk::AddsInFours)
         && reduction == Reduction::Sum;
     p.push(
         vec![x],

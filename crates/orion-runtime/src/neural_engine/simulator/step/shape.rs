@@ -4,7 +4,7 @@ use orion_compiler::Diagnostic;
 use orion_compiler::mil::syntax::Statement;
 use orion_kernels::permute::{Permutation, permute};
 
-use super::super::plan::{Finish, Planning, ValueId, axis_of, refuse};
+use super::super::plan::{Finish, Planning, ValueId, axis_of, refuse, result_type};
 use super::Planner;
 
 pub(super) const OPS: &[(&str, Planner)] = &[
@@ -30,7 +30,7 @@ fn same<'p, 't>(
         let message = format!("{:?} does not reshape to {shape:?}", p.ty(x).shape);
         return Err(refuse(s, "MIL033", message));
     }
-    let ty = p.result_type(s, 0, shape)?;
+    let ty = result_type(s, 0, shape)?;
     let part = p.add_part(ty, x, 0);
     p.name(s, 0, part);
     Ok(true)

@@ -3,7 +3,8 @@
 use orion_compiler::Diagnostic;
 use orion_compiler::mil::syntax::Statement;
 
-use super::super::plan::{Finish, Planning, RowSlice, ValueId, refuse};
+use super::super::plan::{Finish, Planning, RowSlice, ValueId, refuse, result_type};
+use super::super::profile::Quirk;
 use super::Planner;
 
 pub(super) const OPS: &[(&str, Planner)] =
@@ -78,10 +79,10 @@ fn take<'p, 't>(
             return Err(refuse(s, "MIL033", message));
         }
     }
-    let saturates = part.begins_inside_rows() && p.target.profile.saturates_slices;
+    let saturates = part.begins_inside_rows() && p.target.profile.has(Quirk::SaturatesSlices);
     let piece = piece(&shape, part).filter(|_| !saturates);
     let value = if let Some(start) = piece {
-        let ty = p.result_type(s, index, result)?;
+        let ty = result_type(s, index, result)?;
         let value = p.add_part(ty, x, start);
         p.name(s, index, value);
         value
@@ -179,7 +180,7 @@ fn slice_by_index<'p, 't>(
     let mask = |name: &str| p.ints_or(s, name, &vec![0; rank]);
     let (begin_mask, end_mask) = (mask("begin_mask")?, mask("end_mask")?);
     let (squeezed, steps) = (mask("squeeze_mask")?, p.ints_or(s, "stride", &vec![1; rank])?);
-    let lengths = [&begin, &end, &begin_mask, &end_mask, &squeezed, &steps].map(|list| list.len());
+    let lengths = [&begin, &end, &begin_mask, &end_mask, &squeezed, &steps].map(Vec::len);
     if lengths != [rank; 6] {
         return Err(refuse(
             s,
