@@ -141,6 +141,17 @@ mod tests {
     }
 
     #[test]
+    fn no_row_of_the_fact_sheet_is_missing() {
+        let groups = [("A", 40), ("B", 7), ("C", 16), ("D", 14)];
+        let numbers = groups.into_iter().flat_map(|(g, last)| (1..=last).map(move |n| (g, n)));
+        for (group, number) in numbers {
+            let wanted = format!("{group}{number}");
+            let is_there = rows().iter().any(|row| row.id.split('-').next() == Some(&wanted));
+            assert!(is_there, "{wanted}");
+        }
+    }
+
+    #[test]
     fn rows_name_a_source_and_say_why_they_are_excluded() {
         for row in rows() {
             assert!(source(row.source).is_some(), "{}: {}", row.id, row.source);
