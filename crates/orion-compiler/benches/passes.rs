@@ -1,4 +1,5 @@
 //! Passes over the training graph of GPT-2 124M: `cargo bench -p orion-compiler --bench passes`.
+#![expect(clippy::print_stdout, reason = "benchmarks say what they measure")]
 
 use divan::Bencher;
 use orion_compiler::analysis::working_set::working_set;

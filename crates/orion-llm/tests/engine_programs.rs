@@ -13,7 +13,7 @@ use orion_compiler::mil::{self, raise};
 use orion_compiler::partition::{Cut, Piece, Side, interpret_pieces};
 use orion_compiler::target::{Route, Target};
 use orion_compiler::{
-    DType, Precision, Program, Severity, Tensor, Verified, interpret, lint, verify,
+    Builder, DType, Precision, Program, Severity, Tensor, Verified, interpret, lint, verify,
 };
 use orion_llm::Checkpoint;
 use orion_llm::block::{Logits, Pass};
@@ -189,7 +189,6 @@ fn the_emitted_text_computes_the_logits_of_pytorch() {
             let target = Target { route, ..Target::default() };
             let (program, arguments, golden) = whole(model);
             let options = engine::Options::default();
-            println!("{model} {route}");
             let partition = pieces(&program, options, Cut::Parts, target).unwrap().partition;
             let logits = interpret_pieces(&partition, &arguments, Some(&run_text(target))).unwrap();
             let what = format!("{model} {route}");
@@ -278,4 +277,44 @@ fn the_emitted_text_of_a_backward_pass_gives_the_gradients_of_pytorch() {
             check_gradients(model, &partition.program, &found, &case, tolerance::F16_GRADIENTS);
         }
     }
+}
+
+/// A dense layer with an adapter (`tools/golden/lora.py`): the layer's weight is a constant of the program, the adapter's are
+/// inputs, so that another adapter needs no other program.
+#[test]
+fn an_adapter_is_an_input_and_gives_what_pytorch_gives() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/lora");
+    let bytes = std::fs::read(path.join("golden.safetensors")).unwrap();
+    let golden = SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = |name: &str| {
+        let view = golden.tensor(name).unwrap();
+        let data = view.data().as_chunks::<4>().0.iter().map(|&x| f32::from_le_bytes(x));
+        Tensor::f32(view.shape(), &data.collect::<Vec<f32>>())
+    };
+    let b = Builder::new("lora");
+    let x = b.input("x", tensor("x").ty().clone());
+    let weight = |name: &str| b.weight(format!("proj.{name}"), tensor(name).ty().clone());
+    let (base, low) = (weight("weight"), weight("lora_a"));
+    let high = weight("lora_b");
+    let scale = f64::from(tensor("scale").to_f32()[0]);
+    let added = b.linear(b.linear(x, low, None), high, None);
+    let added = b.mul(added, b.scalar(DType::F32, scale));
+    b.output("y", b.add(b.linear(x, base, None), added));
+    let program = verify(b.finish().unwrap()).unwrap();
+    let options =
+        engine::Options { weights: WeightForm::AdaptersAsInputs, ..engine::Options::default() };
+    let target = Target::default();
+    let partition = pieces(&program, options, Cut::Whole, target).unwrap().partition;
+    let piece = partition.engine().next().unwrap();
+    let inputs: Vec<&str> =
+        piece.program.inputs().iter().map(|input| input.name.as_str()).collect();
+    assert_eq!(inputs.len(), 3, "{inputs:?}");
+    assert_eq!(piece.program.weights().len(), 1);
+    let arguments = Arguments {
+        inputs: vec![tensor("x")],
+        weights: ["weight", "lora_a", "lora_b"].map(tensor).into(),
+        states: Vec::new(),
+    };
+    let found = interpret_pieces(&partition, &arguments, Some(&run_text(target))).unwrap();
+    assert_close(&found[0].to_f32(), &tensor("y").to_f32(), tolerance::F16_MODEL, "lora");
 }

@@ -341,13 +341,13 @@ impl<'a> ModelBuilder<'a> {
         let ty = self.b.type_of(x);
         let &[batch, tokens, width] = ty.shape.as_slice() else { return x };
         match (self.pass.logits, self.last) {
-            (Logits::All, _) => x,
             (Logits::Around(count), Some(last)) if count < tokens => {
                 self.b.slice_at(x, last, 1, count)
             }
-            (Logits::Around(_), _) => x,
-            (Logits::Last, _) if tokens == 1 => x,
-            (Logits::Last, _) => self.b.slice(x, &[0, tokens - 1, 0], &[batch, tokens, width]),
+            (Logits::Last, _) if tokens > 1 => {
+                self.b.slice(x, &[0, tokens - 1, 0], &[batch, tokens, width])
+            }
+            _ => x,
         }
     }
 }
