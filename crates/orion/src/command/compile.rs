@@ -222,7 +222,7 @@ impl Writing<'_> {
         for index in 0..self.partition.pieces.len() {
             let piece = &self.partition.pieces[index];
             let place = self.piece(index, piece)?;
-            list.push(self.entry(index, piece, place));
+            list.push(self.entry(index, piece, place.as_deref()));
         }
         let engine = self.partition.engine().count();
         let distinct: Vec<&usize> = self
@@ -359,7 +359,7 @@ impl Writing<'_> {
         Ok(())
     }
 
-    fn entry(&self, index: usize, piece: &Piece, place: Option<String>) -> Json {
+    fn entry(&self, index: usize, piece: &Piece, place: Option<&str>) -> Json {
         let side = match piece.side {
             Side::Host => "host",
             Side::Engine => "engine",
