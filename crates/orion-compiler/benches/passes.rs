@@ -1,11 +1,13 @@
-//! Passes over the training graph of GPT-2 124M: `cargo bench -p orion-compiler --bench passes`.
-#![expect(clippy::print_stdout, reason = "benchmarks say what they measure")]
+//! Passes over the training graph of GPT-2 124M, loss and gradients on 256 tokens: milliseconds, and operations per second.
+//! `cargo bench -p orion-compiler --bench passes`.
 
 use divan::Bencher;
+use divan::counter::ItemsCount;
 use orion_compiler::analysis::working_set::working_set;
+use orion_compiler::grad::grad;
 use orion_compiler::pass::expand::expand_composites;
 use orion_compiler::pass::{ENGINE, Options, PIPELINE, RULES, Rule, run, run_until_quiet};
-use orion_compiler::{Program, Verified, verify};
+use orion_compiler::{Program, ValueId, Verified, verify};
 
 #[path = "../tests/graphs/mod.rs"]
 mod graphs;
@@ -14,61 +16,67 @@ fn main() {
     divan::main();
 }
 
-/// Loss and gradients of GPT-2 124M, in primitives.
+fn gpt2() -> Program {
+    graphs::gpt2(graphs::Sizes::GPT2).expect("a program")
+}
+
+/// In primitives.
 fn training_graph() -> Verified<Program> {
-    let forward = graphs::gpt2(graphs::Sizes::GPT2).expect("a program");
-    let program = verify(graphs::with_gradients(&forward).expect("gradients")).expect("valid");
-    println!("{} operations", program.order().len());
-    program
+    verify(graphs::with_gradients(&gpt2()).expect("gradients")).expect("valid")
+}
+
+/// Work on copies of the training graph.
+fn on_training_graph<T>(bencher: Bencher<'_, '_>, work: impl Fn(Verified<Program>) -> T) {
+    let program = training_graph();
+    bencher
+        .counter(ItemsCount::new(program.order().len()))
+        .with_inputs(|| program.clone())
+        .bench_local_values(work);
 }
 
 #[divan::bench]
-fn derive(bencher: Bencher<'_, '_>) {
-    let forward = graphs::gpt2(graphs::Sizes::GPT2).expect("a program");
-    bencher.bench_local(|| graphs::with_gradients(&forward).expect("gradients"));
+fn derive_gradients(bencher: Bencher<'_, '_>) {
+    let forward = gpt2();
+    let roots: Vec<ValueId> = forward.weights().iter().map(|weight| weight.value).collect();
+    bencher.bench_local(|| grad(&forward, "loss", &roots).expect("gradients"));
 }
 
 #[divan::bench]
 fn expand(bencher: Bencher<'_, '_>) {
-    let forward = graphs::gpt2(graphs::Sizes::GPT2).expect("a program");
-    bencher.bench_local(|| expand_composites(&forward, &|_, _| false).expect("a program"));
+    let forward = gpt2();
+    let roots: Vec<ValueId> = forward.weights().iter().map(|weight| weight.value).collect();
+    let program = grad(&forward, "loss", &roots).expect("gradients");
+    bencher.bench_local(|| expand_composites(&program, &|_, _| false).expect("a program"));
 }
 
 #[divan::bench]
 fn verification(bencher: Bencher<'_, '_>) {
-    let program = training_graph();
-    bencher
-        .with_inputs(|| (*program).clone())
-        .bench_local_values(|program| verify(program).expect("valid"));
+    on_training_graph(bencher, |program| verify(program.into_inner()).expect("valid"));
 }
 
 #[divan::bench(args = RULES.iter().map(|rule| rule.name))]
 fn one_rule(bencher: Bencher<'_, '_>, name: &str) {
     let rules: Vec<Rule> = RULES.iter().filter(|rule| rule.name == name).copied().collect();
-    let program = training_graph();
-    bencher
-        .with_inputs(|| program.clone())
-        .bench_local_values(|program| run(program, &rules, Options::default()).expect("valid"));
+    on_training_graph(bencher, |program| {
+        run(program, &rules, Options::default()).expect("rules end")
+    });
 }
 
 #[divan::bench]
 fn pipeline(bencher: Bencher<'_, '_>) {
-    let program = training_graph();
-    bencher
-        .with_inputs(|| program.clone())
-        .bench_local_values(|program| run(program, PIPELINE, Options::default()).expect("valid"));
+    on_training_graph(bencher, |program| {
+        run(program, PIPELINE, Options::default()).expect("rules end")
+    });
 }
 
 #[divan::bench]
 fn engine(bencher: Bencher<'_, '_>) {
-    let program = training_graph();
-    bencher.with_inputs(|| program.clone()).bench_local_values(|program| {
-        run_until_quiet(program, ENGINE, Options::default()).expect("valid")
+    on_training_graph(bencher, |program| {
+        run_until_quiet(program, ENGINE, Options::default()).expect("rules end")
     });
 }
 
 #[divan::bench]
 fn measure_working_set(bencher: Bencher<'_, '_>) {
-    let program = training_graph();
-    bencher.bench_local(|| working_set(&program));
+    on_training_graph(bencher, |program| working_set(&program));
 }

@@ -24,7 +24,7 @@ pub(crate) fn random(seed: u64, steps: usize) -> Result<Program, BuildError> {
         let back = draw.below(pool.len().min(4));
         let x = pool[pool.len() - 1 - back];
         let kind = draw.below(19);
-        let made = Step { b: &b, draw: &mut draw, pool: &pool, step }.apply(kind, x);
+        let made = Drawing { b: &b, draw: &mut draw, pool: &pool, step }.apply(kind, x);
         pool.extend(made.into_iter().filter(|&value| b.type_of(value).elements() <= 300));
     }
     let mut outputs: Vec<Value> = pool.iter().rev().take(3).copied().collect();
@@ -35,14 +35,14 @@ pub(crate) fn random(seed: u64, steps: usize) -> Result<Program, BuildError> {
     b.finish()
 }
 
-struct Step<'a> {
+struct Drawing<'a> {
     b: &'a Builder,
     draw: &'a mut Draw,
     pool: &'a [Value],
     step: usize,
 }
 
-impl Step<'_> {
+impl Drawing<'_> {
     fn apply(&mut self, kind: usize, x: Value) -> Vec<Value> {
         let b = self.b;
         let ty = b.type_of(x);
@@ -141,12 +141,12 @@ impl Step<'_> {
 
     /// Elementwise operations between two changes of layout.
     fn between_layouts(&mut self, x: Value) -> Value {
-        let layout = |step: &mut Self, x: Value| match step.draw.below(2) {
-            0 => step.transposed(x),
-            _ => step.reshaped(x),
+        let layout = |own: &mut Self, x: Value| match own.draw.below(2) {
+            0 => own.transposed(x),
+            _ => own.reshaped(x),
         };
         let mut y = layout(self, x);
-        for index in 0..1 + self.draw.below(3) {
+        for index in 0..=self.draw.below(3) {
             let ty = self.b.type_of(y);
             let stretched = |dim: &usize| if self.draw.below(2) == 0 { 1 } else { *dim };
             let shape: Vec<usize> = ty.shape.iter().map(stretched).collect();
