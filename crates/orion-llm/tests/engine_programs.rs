@@ -59,7 +59,6 @@ fn distance(found: &[f32], expected: &[f32]) -> f64 {
 #[track_caller]
 fn assert_close(found: &[f32], expected: &[f32], most: f64, what: &str) {
     let distance = distance(found, expected);
-    println!("{what}: {distance:.1e}");
     assert!(distance <= most, "{what}: {distance:e} off");
 }
 
