@@ -4,9 +4,13 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use orion_compiler::analysis::working_set::working_set;
+use orion_compiler::engine::{self, pieces};
 use orion_compiler::grad::grad;
+use orion_compiler::mil::lower;
+use orion_compiler::partition::Cut;
 use orion_compiler::pass::expand::expand_composites;
 use orion_compiler::pass::{ENGINE, Options, PIPELINE, RULES, Rule, run, run_until_quiet};
+use orion_compiler::target::Target;
 use orion_compiler::{Program, ValueId, Verified, verify};
 
 #[path = "../tests/graphs/mod.rs"]
@@ -70,7 +74,7 @@ fn pipeline(bencher: Bencher<'_, '_>) {
 }
 
 #[divan::bench]
-fn engine(bencher: Bencher<'_, '_>) {
+fn engine_passes(bencher: Bencher<'_, '_>) {
     on_training_graph(bencher, |program| {
         run_until_quiet(program, ENGINE, Options::default()).expect("rules end")
     });
@@ -79,4 +83,19 @@ fn engine(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn measure_working_set(bencher: Bencher<'_, '_>) {
     on_training_graph(bencher, |program| working_set(&program));
+}
+
+/// All programs of the forward pass, from the model's graph to MIL without weights, of so many layers each.
+#[divan::bench(args = [1, 2, 12])]
+fn compile(bencher: Bencher<'_, '_>, layers: usize) {
+    let (program, target) = (gpt2(), Target::default());
+    bencher.bench_local(|| {
+        let options = engine::Options::default();
+        let pieces = pieces(&program, options, Cut::Layers(layers), target).expect("pieces");
+        let texts = pieces.partition.engine().map(|piece| {
+            let program = verify(piece.program.clone()).expect("valid");
+            lower(&program, target).expect("a text").text.len()
+        });
+        texts.sum::<usize>()
+    });
 }

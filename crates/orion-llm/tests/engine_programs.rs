@@ -317,3 +317,32 @@ fn an_adapter_is_an_input_and_gives_what_pytorch_gives() {
     let found = interpret_pieces(&partition, &arguments, Some(&run_text(target))).unwrap();
     assert_close(&found[0].to_f32(), &tensor("y").to_f32(), tolerance::F16_MODEL, "lora");
 }
+
+#[test]
+fn results_of_one_size_begin_with_the_results_themselves() {
+    let checkpoint = Checkpoint::open(&folder("llama-tied"), None).unwrap();
+    let pass = Pass { batch: 1, tokens: 32, cache: None, logits: Logits::All };
+    let program = forward(&*checkpoint.model, &checkpoint.weights, pass).unwrap();
+    let options = engine::Options { uniform_outputs: true, ..engine::Options::default() };
+    let target = Target::default();
+    let padded = pieces(&program, options, Cut::Blocks, target).unwrap().partition;
+    let plain =
+        pieces(&program, engine::Options::default(), Cut::Blocks, target).unwrap().partition;
+    let bytes = |program: &Program, output: usize| {
+        let ty = program.type_of(program.outputs()[output].value);
+        ty.shape[..3].iter().product::<usize>() * (2 * ty.dim(-1)).next_multiple_of(64)
+    };
+    let mut padded_some = false;
+    for (padded, plain) in padded.engine().zip(plain.engine()) {
+        assert!(
+            lower(&verify(padded.program.clone()).unwrap(), target).is_ok(),
+            "{}",
+            padded.label
+        );
+        let sizes: Vec<usize> =
+            (0..padded.outputs.len()).map(|at| bytes(&padded.program, at)).collect();
+        assert!(sizes.iter().all(|size| *size == sizes[0]), "{}: {sizes:?}", padded.label);
+        padded_some |= (0..plain.outputs.len()).any(|at| bytes(&plain.program, at) < sizes[at]);
+    }
+    assert!(padded_some, "a piece had results of several sizes");
+}

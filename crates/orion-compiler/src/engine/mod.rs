@@ -36,11 +36,19 @@ pub struct Options {
     pub weights: WeightForm,
     /// Whether norms divide by the largest element before squaring: `f16` squares overflow from 256 on (facts ANE034).
     pub ranged_norms: bool,
+    /// Whether all results of a program are padded to one size (facts ANE005, disputed): see
+    /// [`pad_outputs`](crate::pass::pad_outputs).
+    pub uniform_outputs: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { dtype: DType::F16, weights: WeightForm::Constants, ranged_norms: false }
+        Self {
+            dtype: DType::F16,
+            weights: WeightForm::Constants,
+            ranged_norms: false,
+            uniform_outputs: false,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{CachePart, Options, form};
 use crate::partition::{self, Cut, Partition, Side, hoist, partition};
 use crate::pass::expand::expand_composites;
+use crate::pass::pad_outputs::{PaddingError, pad_outputs};
 use crate::pass::{self, ENGINE, PassError, run_until_quiet};
 use crate::target::Target;
 use crate::{BuildError, DType, Diagnostics, Op, Program, TensorType, verify};
@@ -26,6 +27,9 @@ pub enum PipelineError {
     /// A pass broke the program, or did not end.
     #[error("{0}")]
     Pass(#[from] PassError),
+    /// Results of a program cannot be of one size.
+    #[error("{0}")]
+    Padding(#[from] PaddingError),
     /// A step gave a program that is not valid: a mistake of ours.
     #[error("{0}")]
     Invalid(#[from] Diagnostics),
@@ -43,6 +47,7 @@ pub fn pieces(
 ) -> Result<Pieces, PipelineError> {
     let formed = form(program, options)?;
     let expanded = verify(expand_composites(&formed.program, &stays_whole)?)?;
+    let uniform_outputs = options.uniform_outputs;
     let options = partition::Options { cut, weights: options.weights };
     let mut partition = partition(&expanded, options)?;
     let passes = pass::Options { target, ..pass::Options::default() };
@@ -50,6 +55,9 @@ pub fn pieces(
         // Pieces are rewritten when they are apart: what the way back computes again stays apart from the way there.
         let program = verify(std::mem::take(&mut piece.program))?;
         piece.program = run_until_quiet(program, ENGINE, passes)?.into_inner();
+        if uniform_outputs {
+            piece.program = pad_outputs(&piece.program)?;
+        }
         hoist(piece)?;
     }
     Ok(Pieces { partition, caches: formed.caches })

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use half::f16;
+use orion_compiler::analysis::working_set::working_set;
 use orion_compiler::engine::{Options, WeightForm};
 use orion_compiler::mil;
 use orion_compiler::mil::blob::{BlobType, BlobWriter};
@@ -79,6 +80,9 @@ pub(crate) struct Compile {
     /// Keeps squares in norms within f16, at the price of a few operations
     #[arg(long)]
     ranged_norms: bool,
+    /// Pads all results of a program to one size, which some have found necessary (ANE005)
+    #[arg(long)]
+    uniform_outputs: bool,
 }
 
 /// What is written.
@@ -175,7 +179,12 @@ impl Compile {
         let request = ProgramRequest {
             stage,
             cut: self.cut,
-            options: Options { weights, ranged_norms: self.ranged_norms, ..Options::default() },
+            options: Options {
+                weights,
+                ranged_norms: self.ranged_norms,
+                uniform_outputs: self.uniform_outputs,
+                ..Options::default()
+            },
             target: Target { chip: self.target, route: self.route },
             adapter,
             probabilities: self.probabilities,
@@ -373,8 +382,10 @@ impl Writing<'_> {
         let ports = |ports: &[Port]| -> Vec<Json> {
             ports.iter().map(|port| json!([port.name, port.value.index()])).collect()
         };
+        let engine = piece.side == Side::Engine;
         json!({
             "label": piece.label,
+            "working_set_bytes": engine.then(|| working_set(&piece.program).peak),
             "side": side,
             "program": place,
             "same_text_as": (self.shared[index] != index).then(|| self.shared[index]),
