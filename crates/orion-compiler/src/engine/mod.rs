@@ -3,8 +3,8 @@
 //! memory; numbers are `f16`. What the engine does badly or not at all (look-ups, angles, masks, losses) keeps the
 //! model's own form, in `f32`, for the host.
 //!
-//! The form is a graph as any other: [`grad`](crate::grad) derives backward programs from it, [`partition`](crate::partition)
-//! cuts it, [`lower`](crate::mil::lower) prints it.
+//! The form is a graph as any other: [`grad`](crate::grad) derives backward programs from it, [`partition`](mod@crate::partition)
+//! cuts it, [`lower`](mod@crate::mil::lower) prints it.
 //!
 //! A key-value cache becomes inputs `[batch, kv_heads, part, capacity]` and outputs with the new columns
 //! `[batch, kv_heads, part, tokens]`, which the host writes behind those that the cache has. Columns that are not yet
