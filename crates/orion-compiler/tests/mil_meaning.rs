@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use orion_compiler::interpret::Arguments;
 use orion_compiler::mil::blob::{BlobType, BlobWriter};
 use orion_compiler::mil::{self, raise};
-use orion_compiler::{DType, Precision, Tensor, TensorType, interpret, verify};
+use orion_compiler::{Builder, DType, Precision, Tensor, TensorType, interpret, verify};
 use serde_json::Value;
 
 /// Results are rounded to `f32` at every step.
@@ -89,6 +89,27 @@ fn operations_mean_what_pytorch_says() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// The operation of the graph that stands for such a convolution.
+#[test]
+fn conv1x1_is_the_convolution_of_one_element_of_pytorch() {
+    let cases: Vec<Value> = serde_json::from_str(include_str!("golden/mil_ops.json")).unwrap();
+    let case = cases.iter().find(|case| case["name"] == "conv of one element").unwrap();
+    let typed = |shape: &[usize]| TensorType::new(DType::F32, shape);
+    let b = Builder::new("conv1x1");
+    let (x, weight) = (b.input("x", typed(&[2, 4, 6, 7])), b.input("weight", typed(&[3, 4])));
+    b.output("y", b.conv1x1(x, weight, None));
+    let program = verify(b.finish().unwrap()).unwrap();
+    let inputs = [typed(&[2, 4, 6, 7]), typed(&[3, 4])].into_iter().zip(0..);
+    let inputs = inputs.map(|(ty, index)| tensor(&ty, &case["inputs"][index])).collect();
+    let arguments = Arguments { inputs, ..Arguments::default() };
+    let found = interpret(&program, &arguments, Precision::Declared).unwrap().outputs.remove(0);
+    let expected = tensor(&typed(&[2, 3, 6, 7]), &case["outputs"][0]);
+    assert_eq!(found.ty(), expected.ty());
+    for (x, y) in found.reals().iter().zip(expected.reals()) {
+        assert!((x - y).abs() <= TOLERANCE * y.abs().max(1.0), "{x} for {y}");
+    }
 }
 
 /// Every operation that has a meaning is among the cases, or here.

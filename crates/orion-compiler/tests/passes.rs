@@ -31,7 +31,7 @@ const NEARLY_IN_HALF: f64 = 2e-3;
 const ROUNDED: f64 = 1e-2;
 
 /// Random graphs, and how many operations each.
-const RANDOM: u64 = 300;
+const RANDOM: u64 = 200;
 const STEPS: usize = 14;
 
 /// A program and the ranges that its integers and other numbers are drawn from.

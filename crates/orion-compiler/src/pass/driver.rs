@@ -55,7 +55,7 @@ pub fn run(
     options: Options<'_>,
 ) -> Result<Verified<Program>, PassError> {
     let mut driver = Driver::new(program, options);
-    driver.round(rules)?;
+    driver.round(rules, &mut vec![None; rules.len()])?;
     driver.finish()
 }
 
@@ -69,22 +69,22 @@ pub fn run_until_quiet(
     options: Options<'_>,
 ) -> Result<Verified<Program>, PassError> {
     let mut driver = Driver::new(program, options);
-    let mut steps = 0;
+    let mut quiet = vec![None; rules.len()];
     for _ in 0..ROUNDS {
-        let Some((last, made)) = driver.round(rules)? else { return driver.finish() };
-        steps += made;
-        if driver.left == 0 {
+        let before = driver.made;
+        driver.round(rules, &mut quiet)?;
+        if driver.made == before || driver.left == 0 {
             return driver.finish();
         }
-        driver.last = last;
     }
-    Err(PassError::Endless { pass: driver.last, steps })
+    Err(PassError::Endless { pass: driver.last, steps: driver.made })
 }
 
 struct Driver<'a> {
     edit: Edit,
     options: Options<'a>,
-    /// Changes that may still be made.
+    /// Changes that were made, and that may still be made.
+    made: usize,
     left: usize,
     /// The rule that fired last.
     last: &'static str,
@@ -97,7 +97,7 @@ impl<'a> Driver<'a> {
     fn new(program: Verified<Program>, options: Options<'a>) -> Self {
         let left = options.stop_after.unwrap_or(usize::MAX);
         let edit = Edit::new(program.into_inner());
-        Self { edit, options, left, last: "", is_clean: false, open: Vec::new() }
+        Self { edit, options, made: 0, left, last: "", is_clean: false, open: Vec::new() }
     }
 
     /// The program, which the last rule that fired has left verified.
@@ -107,15 +107,18 @@ impl<'a> Driver<'a> {
             .map_err(|diagnostics| PassError::Broken { pass: self.last, diagnostics })
     }
 
-    /// Every rule until it no longer fires; gives the last that did and how many changes were made, if there were any.
-    fn round(&mut self, rules: &[Rule]) -> Result<Option<(&'static str, usize)>, PassError> {
-        let mut steps = 0;
-        let mut last = None;
-        for rule in rules {
-            let made = self.pass(rule)?;
-            if made > 0 {
-                (steps, last) = (steps + made, Some(rule.name));
-                self.verify(rule.name)?;
+    /// Every rule until it no longer fires. `quiet` says after how many changes each has found nothing to do: until there is
+    /// another change it would find nothing again.
+    fn round(&mut self, rules: &[Rule], quiet: &mut [Option<usize>]) -> Result<(), PassError> {
+        for (rule, quiet) in rules.iter().zip(quiet) {
+            if *quiet != Some(self.made) {
+                let before = self.made;
+                self.pass(rule)?;
+                if self.made > before {
+                    self.last = rule.name;
+                    self.verify(rule.name)?;
+                }
+                *quiet = Some(self.made);
             }
             if let Some(after) = self.options.after {
                 let (program, _) = self.edit.take();
@@ -123,7 +126,7 @@ impl<'a> Driver<'a> {
                 self.edit.put_back(program);
             }
         }
-        Ok(last.map(|last| (last, steps)))
+        Ok(())
     }
 
     fn verify(&mut self, pass: &'static str) -> Result<(), PassError> {
@@ -134,14 +137,14 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// One rule until it no longer fires; gives the number of changes.
-    fn pass(&mut self, rule: &Rule) -> Result<usize, PassError> {
+    /// One rule until it no longer fires.
+    fn pass(&mut self, rule: &Rule) -> Result<(), PassError> {
         let order = self.edit.order();
         // A rule shrinks or normalises: more changes than a few for each node mean that it never ends.
         let most = 16 + 8 * order.len();
-        let (mut steps, mut order) = (0, Some(order));
+        let (start, mut order) = (self.made, Some(order));
         while self.left > 0 {
-            let before = steps;
+            let before = self.made;
             match rule.rewrite {
                 Rewrite::Node(rewrite) => {
                     for id in order.take().unwrap_or_else(|| self.edit.order()) {
@@ -153,8 +156,8 @@ impl<'a> Driver<'a> {
                             }
                             let view = View::new(&self.edit, self.options.target);
                             if let Some(change) = rewrite(&view, id) {
-                                steps += 1;
-                                self.apply(id, change, rule, steps, most)?;
+                                self.apply(id, change, rule);
+                                self.watch(rule, start, most)?;
                             }
                         }
                     }
@@ -165,16 +168,16 @@ impl<'a> Driver<'a> {
                     let changes = rewrite(&View::new(&self.edit, self.options.target));
                     for (id, change) in changes.into_iter().take(self.left) {
                         self.open.clear();
-                        steps += 1;
-                        self.apply(id, change, rule, steps, most)?;
+                        self.apply(id, change, rule);
+                        self.watch(rule, start, most)?;
                     }
                 }
             }
-            if steps == before {
+            if self.made == before {
                 break;
             }
         }
-        Ok(steps)
+        Ok(())
     }
 
     fn clean(&mut self) {
@@ -183,22 +186,18 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Makes a change of a rule, its `steps`th of `most` at most; nodes that it touches are open again.
-    fn apply(
-        &mut self,
-        at: NodeId,
-        change: Change,
-        rule: &Rule,
-        steps: usize,
-        most: usize,
-    ) -> Result<(), PassError> {
+    /// Makes a change of a rule; nodes that it touches are open again.
+    fn apply(&mut self, at: NodeId, change: Change, rule: &Rule) {
         self.edit.apply(at, change, rule.name, &mut self.open);
         self.clean();
+        self.made += 1;
         self.left -= 1;
-        if steps > most {
-            return Err(PassError::Endless { pass: rule.name, steps });
-        }
-        Ok(())
+    }
+
+    /// Stops a rule that has made more than `most` changes since there were `start`.
+    const fn watch(&self, rule: &Rule, start: usize, most: usize) -> Result<(), PassError> {
+        let steps = self.made - start;
+        if steps > most { Err(PassError::Endless { pass: rule.name, steps }) } else { Ok(()) }
     }
 }
 

@@ -42,12 +42,17 @@ pub const SINK_LAYOUTS: Rule =
 const MOST: usize = 48;
 
 fn rewrite(view: &View<'_>, id: NodeId) -> Option<Change> {
-    let layout = Layout::of(view, id)?;
     let node = view.node(id);
-    let (&x, &y) = (node.inputs.first()?, node.outputs.first()?);
-    if view.is_fixed(y) {
+    let (Op::Transpose(_) | Op::Reshape(_), &[x], &[y]) =
+        (&node.op, node.inputs.as_slice(), node.outputs.as_slice())
+    else {
+        return None;
+    };
+    let moves = |id: &NodeId| view.node(*id).op.is_elementwise();
+    if view.is_fixed(y) || view.is_result(y) || !view.readers(y).iter().all(moves) {
         return None;
     }
+    let layout = Layout::of(view, id)?;
     let mut region = Region {
         view,
         layout,
