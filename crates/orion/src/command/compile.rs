@@ -26,6 +26,7 @@ use serde_json::{Value as Json, json};
 use super::engine::cut;
 use crate::default_model;
 use crate::failure::Failure;
+use crate::interrupt;
 use crate::output;
 
 /// Write a model as programs for the Neural Engine
@@ -124,6 +125,7 @@ impl Compile {
                 format!("{} is there already; remove it or choose another", self.out.display());
             return Err(Failure::Failed(message));
         }
+        interrupt::watch()?;
         let name = default_model::name(self.model.as_deref()).display().to_string();
         let checkpoint = default_model::open(self.model.as_deref(), None)?;
         let parent =
@@ -342,6 +344,8 @@ impl Writing<'_> {
         folder: &Path,
     ) -> Result<(), Failure> {
         for constant in &lowered.constants {
+            // What was written so far goes with its temporary folder.
+            interrupt::stopped_before("the folder was whole")?;
             let numbers: Vec<f32> = match &constant.content {
                 Content::Literal(tensor) => tensor.to_f32(),
                 Content::Weight(name) => {
