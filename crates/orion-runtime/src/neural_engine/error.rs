@@ -32,7 +32,7 @@ pub struct Detail {
     pub program: String,
     /// Line and column of the text, or the operand.
     pub place: Option<String>,
-    /// Code of the rule: `ANE…`, `MIL…`, `BLOB…` or `RUN…`; `orion explain` tells more.
+    /// Code of the rule: `ANE…`, of which `orion explain` tells more, `MIL…`, `BLOB…` or `RUN…`.
     pub rule: String,
     /// What is wrong.
     pub reason: String,

@@ -3,7 +3,7 @@
 //!
 //! ```
 //! use orion_runtime::neural_engine::simulator::{Settings, Simulator};
-//! use orion_runtime::neural_engine::{BlobFiles, Device, ProgramSource, Request};
+//! use orion_runtime::neural_engine::{BlobFiles, Device, DeviceError, Port, ProgramSource, Request, Surface};
 //!
 //! let text = "program(1.3)
 //! [buildInfo = dict<string, string>({{\"coremlc-version\", \"3505.4.1\"}})]
@@ -14,17 +14,18 @@
 //! let program = device.compile(&ProgramSource { name: "sum", text, blobs: &BlobFiles::default() })?;
 //! program.load()?;
 //! let procedure = program.attributes()?.procedures.remove(0);
-//! let surfaces = |ports: &[orion_runtime::neural_engine::Port]| {
+//! let surfaces = |ports: &[Port]| -> Result<Vec<(usize, Surface)>, DeviceError> {
 //!     ports.iter().map(|port| Ok((port.symbol, device.surface(port.bytes)?))).collect()
 //! };
-//! let request = Request { procedure: 0, inputs: surfaces(&procedure.inputs)?, outputs: surfaces(&procedure.outputs)? };
+//! let (inputs, outputs) = (surfaces(&procedure.inputs)?, surfaces(&procedure.outputs)?);
+//! let request = Request { procedure: 0, inputs, outputs };
 //! request.inputs[0].1.write_f32(&procedure.inputs[0], &[1.5; 256])?;
 //! request.inputs[1].1.write_f32(&procedure.inputs[1], &[2.0; 256])?;
 //! program.eval(&request)?;
 //! let mut sum = [0.0; 256];
 //! request.outputs[0].1.read_f32(&procedure.outputs[0], &mut sum)?;
 //! assert_eq!(sum, [3.5; 256]);
-//! # Ok::<(), orion_runtime::neural_engine::DeviceError>(())
+//! # Ok::<(), DeviceError>(())
 //! ```
 
 pub mod backend;

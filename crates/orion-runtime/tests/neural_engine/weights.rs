@@ -1,8 +1,11 @@
-//! Weights: frozen when a program is compiled, exchanged by a new identity, shared among programs.
+//! Weights: frozen when a program is compiled, exchanged by a new identity, never changed beneath a program that is loaded.
 
-use orion_compiler::target::{Chip, Route};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use orion_compiler::mil::syntax::Function;
+use orion_compiler::target::{Chip, Route, Target};
 use orion_runtime::neural_engine::simulator::{Numerics, Reload, Settings, Simulator};
-use orion_runtime::neural_engine::{BlobFiles, Device, DeviceError};
+use orion_runtime::neural_engine::{BlobFiles, CompiledProgram, Device, DeviceError, Request};
 
 use crate::fixture::{CONV, Loaded, compile, conv, halves, noise, program, settings, weight};
 
@@ -154,4 +157,32 @@ fn computed_weights_are_exchanged_with_their_files() {
     let patched = Loaded::new(&device, patched).unwrap();
     assert_eq!(result(&patched), result(&fresh));
     assert_ne!(result(&patched), result(&donor));
+}
+
+/// A program answers nothing while it is being loaded. Here its loading asks the cost model, and that asks the program.
+#[test]
+fn a_program_that_is_being_loaded_is_busy() {
+    let slot: Arc<OnceLock<Box<dyn CompiledProgram>>> = Arc::default();
+    let answers: Arc<Mutex<Vec<DeviceError>>> = Arc::default();
+    let (asked, told) = (Arc::clone(&slot), Arc::clone(&answers));
+    let model = move |_: &Function<'_>, _: Target| {
+        if let Some(program) = asked.get() {
+            told.lock().unwrap().extend([
+                program.eval(&Request::default()).unwrap_err(),
+                program.attributes().unwrap_err(),
+                program.load().unwrap_err(),
+                program.unload().unwrap_err(),
+            ]);
+        }
+        None
+    };
+    let settings = Settings { reload: Reload::Follows, ..Settings::default() };
+    let device = Simulator::with_cost_model(settings, Arc::new(model));
+    let program = compile(&device, &layers(&["a.bin"]), &files(&[("a.bin", 1)])).unwrap();
+    program.overwrite(&files(&[("a.bin", 2)])).unwrap();
+    let program = slot.get_or_init(|| program);
+    program.load().unwrap();
+    let answers = answers.lock().unwrap();
+    assert_eq!(answers.len(), 4);
+    assert!(answers.iter().all(|answer| matches!(answer, DeviceError::Busy(_))), "{answers:?}");
 }

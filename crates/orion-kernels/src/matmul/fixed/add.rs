@@ -1,7 +1,9 @@
 //! The innermost loop of sums in fixed point: for each instruction set the same steps on sixteen lanes.
 
 use super::Sums;
-use crate::isa::{Isa, Level};
+use crate::isa::Isa;
+#[cfg(target_arch = "x86_64")]
+use crate::isa::Level;
 use crate::matmul::GROUP_ROWS;
 
 /// `sums[column][lane] += Σ x[k][column] · w[k][lane]` for one, two or four columns, each product in units of 2⁻¹⁶ and rounded,

@@ -346,3 +346,30 @@ pub(super) fn numbers(tensor: &Tensor) -> Vec<f32> {
         _ => tensor.to_f32(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// Programs with the same constants hold them once, and nobody holds them when the programs are gone.
+    #[test]
+    fn equal_bytes_are_made_once_while_somebody_holds_them() {
+        let (store, made) = (ConstantStore::default(), Cell::new(0));
+        let form = Form::Dense("[4]f16".to_owned());
+        let share = |bytes: &[u8]| {
+            let make = || {
+                made.set(made.get() + 1);
+                Ok(Constant::Dense(Arc::new(vec![1.0; 4])))
+            };
+            dense_of(store.share(bytes, &form, make).unwrap()).unwrap()
+        };
+        let (first, second, other) = (share(&[1; 8]), share(&[1; 8]), share(&[2; 8]));
+        assert!(Arc::ptr_eq(&first, &second) && !Arc::ptr_eq(&first, &other));
+        assert_eq!(made.get(), 2);
+        drop((first, second));
+        share(&[1; 8]);
+        assert_eq!(made.get(), 3);
+    }
+}

@@ -126,22 +126,27 @@ impl Engine {
             let native = Some(compile_failed());
             return Err(DeviceError::CompilerFailed(injected(program, reason, native)));
         }
-        if let Some(limit) = self.settings.limits.compiles
-            && ledger.counters.compiles >= limit
-        {
-            let reason = format!("the process has compiled {limit} programs");
-            let native = Some(NativeError { text: "err=()".to_owned(), ..compile_failed() });
-            let remedy = "compile once and exchange weights, or start the process anew";
-            return Err(DeviceError::CompileLimit(detail(
-                program, "ANE003", reason, native, remedy,
-            )));
-        }
+        self.within_compile_limit(&ledger, program)
+    }
+
+    /// Says that a program was compiled; another thread may have taken the last place meanwhile.
+    pub(super) fn end_compile(&self, program: &str) -> Result<(), DeviceError> {
+        let mut ledger = self.ledger();
+        self.within_compile_limit(&ledger, program)?;
+        ledger.counters.compiles += 1;
         Ok(())
     }
 
-    /// Says that a program was compiled.
-    pub(super) fn end_compile(&self) {
-        self.ledger().counters.compiles += 1;
+    fn within_compile_limit(&self, ledger: &Ledger, program: &str) -> Result<(), DeviceError> {
+        match self.settings.limits.compiles {
+            Some(limit) if ledger.counters.compiles >= limit => {
+                let reason = format!("the process has compiled {limit} programs");
+                let native = Some(NativeError { text: "err=()".to_owned(), ..compile_failed() });
+                let remedy = "compile once and exchange weights, or start the process anew";
+                Err(DeviceError::CompileLimit(detail(program, "ANE003", reason, native, remedy)))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Says that a program was made of another one.

@@ -63,7 +63,7 @@ impl SimulatedProgram {
         let constants = Constants::new(source.blobs, None, engine.constants(), engine.pool());
         let image = Self::image(engine, &judge, constants)?;
         engine.stage(source.blobs.total_bytes());
-        engine.end_compile();
+        engine.end_compile(source.name)?;
         let identity = identity(source.text, source.blobs);
         Ok(Self::new(engine, source.name, source.text.into(), identity, verdict, image))
     }
