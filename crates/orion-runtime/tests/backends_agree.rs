@@ -155,12 +155,15 @@ fn every_operation_gives_the_reference_result_on_every_instruction_set() {
     }
 }
 
+/// Gradients of operations that only the Neural Engine's form has; its host never meets them.
+const OF_THE_ENGINE: [&str; 2] = ["conv1x1_gradient", "reduce_mean_gradient"];
+
 /// Training would crawl through the interpreter: each gradient that models need has a kernel.
 #[test]
 fn gradients_have_kernels() {
     let cpu = Cpu::new(1);
     let gradients = OPS.iter().filter(|entry| entry.kind == Kind::Gradient);
-    for entry in gradients {
+    for entry in gradients.filter(|entry| !OF_THE_ENGINE.contains(&entry.name)) {
         let is_native = |sample: &Sample| {
             let types: Vec<TensorType> = sample.inputs.iter().map(|(ty, _)| ty.clone()).collect();
             cpu.supports(&sample.op, &types) == Support::Native

@@ -7,8 +7,10 @@ use orion_compiler::cost::{Situation, estimate};
 use orion_compiler::partition::Cut;
 use orion_compiler::target::{Chip, Route, Target};
 use orion_runtime::Widths;
-use orion_runtime::neural_engine::simulator::{Numerics, Settings, Simulator};
+use orion_runtime::neural_engine::simulator::{Faults, Numerics, Settings, Simulator};
 use orion_runtime::neural_engine::{EngineOptions, NeuralEngine};
+
+use crate::failure::Failure;
 
 /// Which engine, and how programs are made for it.
 #[derive(Clone, Debug, Args)]
@@ -44,7 +46,7 @@ impl EngineArguments {
             Some(estimate(function, target, &Situation::default()).parts.total())
         };
         let device = Simulator::with_cost_model(settings, Arc::new(clock));
-        NeuralEngine::new(Arc::new(device), self.options(threads))
+        Ok(NeuralEngine::new(Arc::new(device), self.options(threads)))
     }
 
     fn options(&self, threads: usize) -> EngineOptions {

@@ -149,7 +149,7 @@ impl ModelOptions {
     pub(crate) fn compile(&self, checkpoint: Checkpoint) -> Result<LanguageModel, Failure> {
         let backend: Box<dyn Backend> = match self.device {
             Device::Cpu => Box::new(Cpu::new(usize::from(self.threads))),
-            Device::Sim => Box::new(self.engine.simulator(usize::from(self.threads))),
+            Device::Sim => Box::new(self.engine.simulator(usize::from(self.threads))?),
             Device::Reference => Box::new(Reference),
         };
         let cache = match self.cache_dtype {
