@@ -40,8 +40,11 @@ impl EngineArguments {
     }
 
     /// The simulator, with a modelled clock, as a backend.
-    pub(crate) fn simulator(&self, threads: usize) -> NeuralEngine {
-        let settings = Settings { numerics: self.numerics, threads, ..Settings::of(self.target()) };
+    /// `ORION_SIM_FAULTS` says what fails on purpose.
+    pub(crate) fn simulator(&self, threads: usize) -> Result<NeuralEngine, Failure> {
+        let faults = Faults::from_environment().map_err(Failure::Usage)?;
+        let numerics = self.numerics;
+        let settings = Settings { numerics, threads, faults, ..Settings::of(self.target()) };
         let clock = |function: &orion_compiler::mil::syntax::Function<'_>, target: Target| {
             Some(estimate(function, target, &Situation::default()).parts.total())
         };
