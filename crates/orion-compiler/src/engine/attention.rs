@@ -73,12 +73,13 @@ impl Former<'_> {
         let mask = self.mask([tokens, group, capacity], position, causal);
         let places = keys.cache.is_some().then(|| self.places(tokens, capacity, position));
 
+        let is_scaled = matches!(self.values.get(&q), Some(Form::Scaled(_)));
         let scale = self.number(scale);
         let b = self.b;
         // [batch, heads, part, tokens], or [batch, kv_heads, tokens · group, part]
         let queries: Vec<Value> = (queries.iter())
             .map(|&part| {
-                let scaled = b.mul(part, scale);
+                let scaled = if is_scaled { part } else { b.mul(part, scale) };
                 if group == 1 {
                     return scaled;
                 }

@@ -1,6 +1,7 @@
 //! Gradients of composites: the way back through their engine form, which is made anew from the operands. What a
 //! backward program needs of the forward pass is then what composites read, and no more.
 
+use super::projection::Rows;
 use super::{Form, Former};
 use crate::grad::backward;
 use crate::ir::program::{Node, ValueId};
@@ -31,13 +32,16 @@ impl Former<'_> {
             let error = TypeError::new("takes operands and the gradient of the result");
             return vec![Form::Plain(self.b.fail("gradient", error))];
         };
+        if let Some(forms) = self.norm_gradient(&composite, operands, of, gradient) {
+            return forms;
+        }
         // Operands come into their form before the nodes that are gone back through begin.
         let roots: Vec<Vec<Value>> =
             of.iter().map(|&index| self.root(&composite, operands, index)).collect();
         let first = self.b.node_count();
-        let parts = match (&composite, self.values.get(&gradient)) {
-            (Op::Linear(_), Some(Form::Joined(parts))) => parts.clone(),
-            _ => Vec::new(),
+        let (heads, parts) = match (&composite, self.values.get(&gradient)) {
+            (Op::Linear(_), Some(Form::Joined { heads, parts })) => (*heads, parts.clone()),
+            _ => (1, Vec::new()),
         };
         let forward = Node { op: composite, inputs: operands.to_vec(), ..node.clone() };
         let result =
@@ -45,17 +49,17 @@ impl Former<'_> {
         let mut start = 0;
         let mut seeds_of_parts = Vec::with_capacity(parts.len());
         for part in parts {
-            let end = start + self.b.type_of(part).dim(1);
-            if let Some(y) = self.rows_of_linear(&forward, start, end) {
+            let end = start + self.b.type_of(part).dim(1) / heads;
+            if let Some(y) = self.part_of_linear(&forward, Rows { heads, first: start, end }) {
                 seeds_of_parts.push((y, part));
             }
             start = end;
         }
         let seeds: Vec<(Value, Value)> = match result {
             Some(Form::Channels(y)) => vec![(y, self.channels(gradient))],
-            Some(Form::Heads(parts)) => self.parts_like(&parts, gradient),
+            Some(Form::Heads(parts) | Form::Scaled(parts)) => self.parts_like(&parts, gradient),
             Some(Form::Plain(y)) => vec![(y, self.plain(gradient))],
-            Some(Form::Joined(_) | Form::Appended { .. }) | None => seeds_of_parts,
+            Some(Form::Joined { .. } | Form::Appended { .. }) | None => seeds_of_parts,
         };
         let nodes = self.b.nodes_behind(first);
         let flat: Vec<Value> = roots.iter().flatten().copied().collect();
@@ -76,9 +80,7 @@ impl Former<'_> {
     fn root(&mut self, composite: &Op, operands: &[ValueId], index: usize) -> Vec<Value> {
         let operand = operands[index];
         match (composite, index, self.ty(operand).rank()) {
-            (Op::Linear(_) | Op::RmsNorm(_) | Op::LayerNorm(_), 1.., _) => {
-                vec![self.plain(operand)]
-            }
+            (Op::Linear(_), 1.., _) => vec![self.plain(operand)],
             (_, _, 3) => vec![self.channels(operand)],
             (_, _, 4) => self.heads(operand),
             _ => vec![self.plain(operand)],

@@ -117,6 +117,7 @@ pub fn form(program: &Program, options: Options) -> Result<Formed, BuildError> {
         engine: BTreeMap::new(),
         shared: BTreeMap::new(),
         caches: Vec::new(),
+        turned: rope::turned(program),
     };
     for input in program.inputs() {
         let value = former.b.input(input.name.clone(), program.type_of(input.value).clone());
@@ -148,8 +149,16 @@ enum Form {
     Channels(Value),
     /// `[batch, heads, part, tokens]` of `[batch, tokens, heads, head_dim]`; the parts together are the head.
     Heads(Vec<Value>),
-    /// `[batch, part, 1, tokens]` of `[batch, tokens, channels]`, in parts that together are the channels.
-    Joined(Vec<Value>),
+    /// Heads of queries, times the factor of the scores that they are read for.
+    Scaled(Vec<Value>),
+    /// `[batch, heads · part, 1, tokens]` of `[batch, tokens, channels]`; the parts of one head after the other are the
+    /// channels.
+    Joined {
+        /// In how many places each part goes.
+        heads: usize,
+        /// The parts.
+        parts: Vec<Value>,
+    },
     /// A cache that new keys or values were appended to.
     Appended {
         /// `[batch, heads, part, capacity]`, without the new ones.
@@ -170,6 +179,8 @@ struct Former<'p> {
     /// Masks and angles, which all layers share.
     shared: BTreeMap<String, Value>,
     caches: Vec<CachePart>,
+    /// What rotary positions turn, and nothing else reads.
+    turned: BTreeMap<ValueId, rope::Turned>,
 }
 
 impl Former<'_> {
@@ -227,7 +238,7 @@ impl Former<'_> {
         let ty = self.ty(id);
         let value = match self.values.get(&id).cloned() {
             Some(Form::Plain(value)) => value,
-            Some(Form::Channels(_) | Form::Joined(_)) => {
+            Some(Form::Channels(_) | Form::Joined { .. }) => {
                 let value = self.channels(id);
                 let wide = self.b.cast(value, ty.dtype);
                 self.b.reshape(self.b.transpose(wide, &[0, 3, 1, 2]), &ty.shape)
@@ -241,7 +252,7 @@ impl Former<'_> {
                     _ => self.b.concat(&parts, 3),
                 }
             }
-            Some(Form::Appended { .. }) | None => {
+            Some(Form::Appended { .. } | Form::Scaled(_)) | None => {
                 self.b.fail("state", TypeError::new("only attention reads a key-value cache"))
             }
         };
@@ -256,7 +267,7 @@ impl Former<'_> {
         }
         let value = match self.values.get(&id).cloned() {
             Some(Form::Channels(value)) => value,
-            Some(Form::Joined(parts)) => self.b.concat(&parts, 1),
+            Some(Form::Joined { heads, parts }) => self.side_by_side(heads, &parts),
             _ => {
                 let plain = self.plain(id);
                 match self.b.type_of(plain).shape.as_slice() {
@@ -278,7 +289,7 @@ impl Former<'_> {
     /// A value `[batch, tokens, heads, head_dim]` as its parts `[batch, heads, part, tokens]`.
     fn heads(&mut self, id: ValueId) -> Vec<Value> {
         match self.values.get(&id).cloned() {
-            Some(Form::Heads(parts)) => parts,
+            Some(Form::Heads(parts) | Form::Scaled(parts)) => parts,
             _ => {
                 let plain = self.plain(id);
                 let turned = self.b.transpose(plain, &[0, 2, 3, 1]);
@@ -290,10 +301,16 @@ impl Former<'_> {
     /// A weight or constant of one number a channel as `[1, channels, 1, 1]`; one that is an input lies as a whole
     /// `[1, channels, 1, tokens]` of `like`, whose rows are long enough.
     fn per_channel(&mut self, id: ValueId, like: Value) -> Value {
+        let is_input = self.is_input_weight(id);
         let plain = self.plain(id);
+        self.column(plain, is_input, like)
+    }
+
+    /// See [`per_channel`](Self::per_channel).
+    fn column(&self, plain: Value, is_input: bool, like: Value) -> Value {
         let channels = self.b.type_of(plain).elements();
         let column = self.b.reshape(self.b.cast(plain, self.options.dtype), &[1, channels, 1, 1]);
-        if self.is_input_weight(id) {
+        if is_input {
             let tokens = self.b.type_of(like).dim(-1);
             return self.b.broadcast_to(column, &[1, channels, 1, tokens]);
         }
@@ -332,16 +349,23 @@ impl Former<'_> {
             (Form::Channels(x), &[batch, tokens, channels], &[b, t, heads, head_dim])
                 if (batch, tokens, channels) == (b, t, heads * head_dim) =>
             {
+                if let Some(parts) = self.parts_to_turn(node, heads) {
+                    return Some(Form::Heads(parts));
+                }
                 Some(Form::Heads(vec![self.b.reshape(x, &[batch, heads, head_dim, tokens])]))
             }
-            (Form::Heads(parts), &[batch, tokens, ..], &[b, t, channels])
+            (Form::Heads(parts), &[batch, tokens, heads, _], &[b, t, _])
                 if (batch, tokens) == (b, t) =>
             {
-                let joined = match *parts {
-                    [one] => one,
-                    _ => self.b.concat(&parts, 2),
+                let channels = |&part: &Value| {
+                    let rows = self.b.type_of(part).dim(2);
+                    self.b.reshape(part, &[batch, heads * rows, 1, tokens])
                 };
-                Some(Form::Channels(self.b.reshape(joined, &[batch, channels, 1, tokens])))
+                let parts: Vec<Value> = parts.iter().map(channels).collect();
+                Some(match *parts {
+                    [one] => Form::Channels(one),
+                    _ => Form::Joined { heads, parts },
+                })
             }
             _ => None,
         }

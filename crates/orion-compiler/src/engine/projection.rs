@@ -4,7 +4,7 @@ use super::{Form, Former};
 use crate::ir::program::Node;
 use crate::ir::types::axis_index;
 use crate::op::Linear;
-use crate::{Op, Value};
+use crate::{Builder, Op, Value};
 
 impl Former<'_> {
     pub(super) fn linear(&mut self, node: &Node) -> Form {
@@ -62,10 +62,7 @@ impl Former<'_> {
             let (first, end) = (start, start + size);
             start = end;
             let part = match &linear {
-                Some(linear) => {
-                    let b = self.b;
-                    b.scoped(&linear.scope, || self.rows_of_linear(linear, first, end))?
-                }
+                Some(linear) => self.part_of_linear(linear, Rows { heads: 1, first, end })?,
                 None => {
                     let shape = self.b.type_of(whole).shape;
                     let mut ends = shape.clone();
@@ -86,29 +83,73 @@ impl Former<'_> {
         if rank != 3 || axis_index(axis, rank) != Some(2) || !node.inputs.iter().all(on_engine) {
             return None;
         }
-        Some(Form::Joined(node.inputs.iter().map(|&id| self.channels(id)).collect()))
+        let parts = node.inputs.iter().map(|&id| self.channels(id)).collect();
+        Some(Form::Joined { heads: 1, parts })
     }
 
-    /// The layer with rows `first .. end` of the weight.
-    pub(super) fn rows_of_linear(
-        &mut self,
-        linear: &Node,
-        first: usize,
-        end: usize,
-    ) -> Option<Value> {
+    /// The channels `[batch, channels, 1, tokens]` of parts `[batch, heads · part, 1, tokens]`.
+    pub(super) fn side_by_side(&self, heads: usize, parts: &[Value]) -> Value {
+        let b = self.b;
+        if heads == 1 {
+            return b.concat(parts, 1);
+        }
+        let by_head = |&part: &Value| match *b.type_of(part).shape {
+            [batch, rows, _, tokens] => b.reshape(part, &[batch, heads, rows / heads, tokens]),
+            _ => part,
+        };
+        let whole = b.concat(&parts.iter().map(by_head).collect::<Vec<_>>(), 2);
+        match *b.type_of(whole).shape {
+            [batch, _, head_dim, tokens] => {
+                b.reshape(whole, &[batch, heads * head_dim, 1, tokens])
+            }
+            _ => whole,
+        }
+    }
+
+    /// A dense layer with some rows of its weight, `[batch, heads · (end - first), 1, tokens]`.
+    pub(super) fn part_of_linear(&mut self, linear: &Node, rows: Rows) -> Option<Value> {
+        let b = self.b;
+        b.scoped(&linear.scope, || self.part_of_product(linear, rows))
+    }
+
+    fn part_of_product(&mut self, linear: &Node, rows: Rows) -> Option<Value> {
         let &[x, weight, ref bias @ ..] = linear.inputs.as_slice() else { return None };
         let x = self.channels(x);
         let is_input = self.is_input_weight(weight);
         let weight = self.plain(weight);
-        let weight = self.b.cast(weight, self.options.dtype);
-        let columns = self.b.type_of(weight).dim(-1);
-        let weight = self.b.slice(weight, &[first, 0], &[end, columns]);
+        let weight = rows.of(self.b, self.b.cast(weight, self.options.dtype));
         let y = self.product(x, weight, is_input);
         let Some(&bias) = bias.first() else { return Some(y) };
-        let bias = self.per_channel(bias, y);
-        let shape = self.b.type_of(bias).shape;
-        let (mut starts, mut ends) = (vec![0; shape.len()], shape);
-        (starts[1], ends[1]) = (first, end);
-        Some(self.b.add(y, self.b.slice(bias, &starts, &ends)))
+        let is_input = self.is_input_weight(bias);
+        let bias = self.plain(bias);
+        let bias = self.column(rows.of(self.b, bias), is_input, y);
+        Some(self.b.add(y, bias))
+    }
+}
+
+/// Rows of a weight: some of each head's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows {
+    /// Heads that all rows together make up; 1 where the rows are not those of heads.
+    pub(super) heads: usize,
+    /// The first row of each head.
+    pub(super) first: usize,
+    /// The one behind the last.
+    pub(super) end: usize,
+}
+
+impl Rows {
+    /// These rows of a weight `[rows, …]`.
+    fn of(self, b: &Builder, weight: Value) -> Value {
+        let shape = b.type_of(weight).shape;
+        let Some((&rows, columns)) = shape.split_first() else { return weight };
+        let Self { heads, first, end } = self;
+        let by_head = [&[heads, rows / heads], columns].concat();
+        let starts: Vec<usize> =
+            by_head.iter().enumerate().map(|(axis, _)| if axis == 1 { first } else { 0 }).collect();
+        let mut ends = by_head.clone();
+        ends[1] = end;
+        let part = b.slice(b.reshape(weight, &by_head), &starts, &ends);
+        b.reshape(part, &[&[heads * (end - first)], columns].concat())
     }
 }

@@ -22,6 +22,10 @@ impl Primitive for Mul {
 
     fn vjp(&self, b: &Builder, forward: Forward<'_>, gradients: &[Value]) -> Vec<Option<Value>> {
         let (x, y, g) = (forward.inputs[0], forward.inputs[1], gradients[0]);
+        if x == y {
+            let twice = b.mul(g, b.scalar(b.type_of(x).dtype, 2.0));
+            return vec![Some(b.mul(twice, x)), None];
+        }
         vec![
             Some(elementwise::unbroadcast(b, b.mul(g, y), x)),
             Some(elementwise::unbroadcast(b, b.mul(g, x), y)),

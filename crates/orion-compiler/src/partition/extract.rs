@@ -20,7 +20,8 @@ pub(super) fn pieces(
     stages: &Stages,
     options: Options,
 ) -> Result<Partition, BuildError> {
-    let cutter = Cutter { program, places, stages, options };
+    let mut cutter = Cutter { program, places, stages, options, between: BTreeSet::new() };
+    cutter.between = cutter.between_programs();
     let mut members: BTreeMap<Key, Vec<NodeId>> = BTreeMap::new();
     for (id, _) in program.nodes() {
         let at = stages.of[id.index()];
@@ -51,9 +52,26 @@ struct Cutter<'p> {
     places: &'p [Place],
     stages: &'p Stages,
     options: Options,
+    /// Values that one of the engine's programs makes for another.
+    between: BTreeSet<ValueId>,
 }
 
 impl Cutter<'_> {
+    fn between_programs(&self) -> BTreeSet<ValueId> {
+        let mut between = BTreeSet::new();
+        for (id, node) in self.program.nodes() {
+            let reader = self.key(id);
+            if reader.is_some_and(|(_, side)| side == Side::Engine) {
+                let from_other = |value: &&ValueId| {
+                    let maker = self.program.producer(**value).and_then(|id| self.key(id));
+                    maker.is_some() && maker != reader
+                };
+                between.extend(node.inputs.iter().filter(from_other));
+            }
+        }
+        between
+    }
+
     fn key(&self, id: NodeId) -> Option<Key> {
         match self.places[id.index()] {
             Place::Host => Some((self.stages.of[id.index()], Side::Host)),
@@ -78,10 +96,12 @@ impl Cutter<'_> {
         crossing
     }
 
-    /// What a reader has to be handed: the host changes shapes itself, so that a value need not leave the engine twice.
+    /// What a reader has to be handed: the host changes shapes itself, so that a value need not leave the engine twice. What
+    /// goes to another of the engine's programs leaves it as that wants it.
     fn source(&self, value: ValueId, reader: Option<Key>) -> ValueId {
         let mut source = value;
         while reader.is_some_and(|(_, side)| side == Side::Host)
+            && !self.between.contains(&source)
             && let Some(id) = self.program.producer(source)
             && self.places[id.index()] == Place::Engine
             && let (Op::Reshape(_), &[x]) =

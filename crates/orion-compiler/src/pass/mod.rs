@@ -12,7 +12,9 @@ mod cancel_concat;
 mod driver;
 mod drop_identity;
 mod drop_unread;
+mod factor_sums;
 mod fold_constants;
+mod fold_negations;
 mod fold_scales;
 mod fuse_casts;
 mod fuse_conv1x1;
@@ -39,7 +41,9 @@ pub use cancel_concat::CANCEL_CONCAT;
 pub use driver::{Options, PassError, run, run_until_quiet};
 pub use drop_identity::DROP_IDENTITY;
 pub use drop_unread::DROP_UNREAD;
+pub use factor_sums::FACTOR_SUMS;
 pub use fold_constants::{FOLD_CONSTANTS, FOLDED_ELEMENTS};
+pub use fold_negations::FOLD_NEGATIONS;
 pub use fold_scales::FOLD_SCALES;
 pub use fuse_casts::FUSE_CASTS;
 pub use fuse_conv_bias::FUSE_CONV_BIAS;
@@ -84,7 +88,9 @@ pub const RULES: &[Rule] = &[
     CANCEL_CONCAT,
     DROP_IDENTITY,
     DROP_UNREAD,
+    FACTOR_SUMS,
     FOLD_CONSTANTS,
+    FOLD_NEGATIONS,
     FOLD_SCALES,
     FUSE_CASTS,
     FUSE_CONV1X1,
@@ -142,7 +148,9 @@ pub const ENGINE: &[Rule] = &[
     SINK_LAYOUTS,
     MERGE_TRANSPOSES,
     FUSE_TRANSPOSES,
-    // When nothing stands between a product and its scale any more.
+    // When nothing stands between a product and its scale any more. Sums first, so that a negation is not yet a factor.
+    FOLD_NEGATIONS,
+    FACTOR_SUMS,
     FOLD_SCALES,
     // Last, as they make more operations: what an operation's form must be on this route and this chip.
     AVOID_CONCAT,
