@@ -18,7 +18,7 @@ pub(super) const RULE: Rule = Rule {
 
 fn check(c: &Context<'_, '_>, f: &mut Findings) {
     for input in &c.function.parameters {
-        if input.ty.tensor().is_some_and(|(_, dims)| dims.contains(&Dim::Unknown)) {
+        if input.ty.tensor().is_some_and(|(_, dims)| dims.contains(&Dim::UNKNOWN)) {
             f.error(format!("`{}` has a dimension without a number", input.name.text), input.name.span());
         }
     }

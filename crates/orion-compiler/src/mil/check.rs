@@ -16,7 +16,7 @@
 use hashbrown::HashMap;
 
 use super::catalogue::{self, Operation};
-use super::scope::{Origin, Scope, definitions};
+use super::scope::{Origin, Scope};
 use super::syntax::{
     Argument, Dim, Document, Function, Parameter, Statement, Type, TypeArgument, Value, Word,
 };
@@ -81,11 +81,9 @@ impl Check {
 
     fn function(&mut self, function: &Function<'_>) {
         let scope = Scope::new(function);
-        for (name, origin) in definitions(function) {
-            if scope.origin(name.text) != Some(origin) {
-                let message = format!("`{}` is defined twice", name.text);
-                self.find("MIL010", message, name).help = Some("give it another name".to_owned());
-            }
+        for &name in scope.defined_again() {
+            let message = format!("`{}` is defined twice", name.text);
+            self.find("MIL010", message, name).help = Some("give it another name".to_owned());
         }
         function.parameters.iter().for_each(|parameter| self.ty(&parameter.ty));
         for (index, statement) in function.statements.iter().enumerate() {
@@ -339,13 +337,13 @@ const COMPUTED: [(&str, &str); 2] = [("linear", "weight"), ("linear", "bias")];
 pub(super) fn elements(dims: &[Dim]) -> Result<Option<u64>, ()> {
     let mut product = Some(1_u64);
     for dim in dims {
-        let Dim::Known(size) = dim else {
+        let Some(size) = dim.known() else {
             product = None;
             continue;
         };
         let large = product
             .unwrap_or(1)
-            .checked_mul(*size)
+            .checked_mul(size)
             .filter(|&product| product < 1 << 56)
             .ok_or(())?;
         product = product.map(|_| large);

@@ -143,11 +143,11 @@ fn print_dims(dims: &[Dim], out: &mut String) {
 }
 
 fn print_dim(dim: &Dim, out: &mut String) {
-    match dim {
-        Dim::Unknown => out.push('?'),
-        Dim::Known(elements) => {
+    match dim.known() {
+        None => out.push('?'),
+        Some(elements) => {
             let mut digits = [0_u8; 20];
-            let (mut rest, mut at) = (*elements, digits.len());
+            let (mut rest, mut at) = (elements, digits.len());
             loop {
                 at -= 1;
                 digits[at] = b'0' + (rest % 10) as u8;

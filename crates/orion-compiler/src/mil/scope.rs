@@ -1,6 +1,7 @@
 //! What names of a function stand for.
 
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 use super::syntax::{Function, Parameter, Statement, Value, Word};
 
@@ -17,6 +18,8 @@ pub enum Origin {
 #[derive(Clone, Debug)]
 pub struct Scope<'f, 't> {
     function: &'f Function<'t>,
+    /// Definitions of names that were defined before.
+    again: Vec<Word<'t>>,
     origins: HashMap<&'t str, Origin>,
 }
 
@@ -25,10 +28,21 @@ impl<'f, 't> Scope<'f, 't> {
     pub fn new(function: &'f Function<'t>) -> Self {
         let mut origins =
             HashMap::with_capacity(function.statements.len() + function.parameters.len());
+        let mut again = Vec::new();
         for (name, origin) in definitions(function) {
-            origins.entry(name.text).or_insert(origin);
+            match origins.entry(name.text) {
+                Entry::Vacant(free) => {
+                    free.insert(origin);
+                }
+                Entry::Occupied(_) => again.push(name),
+            }
         }
-        Self { function, origins }
+        Self { function, again, origins }
+    }
+
+    /// Definitions of names that were defined before, in the order of the text.
+    pub fn defined_again(&self) -> &[Word<'t>] {
+        &self.again
     }
 
     /// What defines a name.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::blob::BlobType;
 use super::check::elements;
 use super::scope::Scope;
-use super::syntax::{Dim, Document, Function, Statement, Type, Value, unquote};
+use super::syntax::{Document, Function, Statement, Type, Value, unquote};
 
 /// What a function consists of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -182,10 +182,5 @@ pub(crate) fn flag(value: &Value<'_>, scope: &Scope<'_, '_>) -> Option<bool> {
 /// Dimensions that are all known.
 pub(crate) fn known(ty: &Type<'_>) -> Option<Vec<u64>> {
     let (_, dims) = ty.tensor()?;
-    dims.iter()
-        .map(|dim| match dim {
-            Dim::Known(size) => Some(*size),
-            Dim::Unknown => None,
-        })
-        .collect()
+    dims.iter().map(|dim| dim.known()).collect()
 }

@@ -190,13 +190,23 @@ pub enum TypeArgument<'t> {
     Named(Word<'t>, Dims),
 }
 
-/// A dimension.
+/// A dimension: a number of elements, or `?`. One word, because large texts have hundreds of thousands of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dim {
-    /// A number of elements.
-    Known(u64),
+pub struct Dim(u64);
+
+impl Dim {
     /// `?`.
-    Unknown,
+    pub const UNKNOWN: Self = Self(u64::MAX);
+
+    /// So many elements; `None` for 2⁶⁴ - 1, which stands for `?` here.
+    pub fn new(elements: u64) -> Option<Self> {
+        Some(Self(elements)).filter(|&dim| dim != Self::UNKNOWN)
+    }
+
+    /// The number of elements, if it is known.
+    pub const fn known(self) -> Option<u64> {
+        if self.0 == u64::MAX { None } else { Some(self.0) }
+    }
 }
 
 /// A value with its type.

@@ -245,10 +245,7 @@ fn operands<'f, 't>(
 /// A type in one spelling: `tensor<string, []>` is `string`.
 pub(super) fn type_text(ty: &Type<'_>) -> String {
     let dims = |dims: &[Dim]| {
-        let dim = |dim: &Dim| match dim {
-            Dim::Known(size) => size.to_string(),
-            Dim::Unknown => "?".to_owned(),
-        };
+        let dim = |dim: &Dim| dim.known().map_or_else(|| "?".to_owned(), |size| size.to_string());
         format!("[{}]", dims.iter().map(dim).collect::<Vec<_>>().join(","))
     };
     let argument = |argument: &TypeArgument<'_>| match argument {

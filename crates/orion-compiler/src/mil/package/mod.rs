@@ -11,7 +11,7 @@ use wire::Message;
 
 use super::catalogue;
 use super::syntax::{
-    Dim, Document, Function, Parameter, Statement, Type, TypeArgument, Value, unquote,
+    Document, Function, Parameter, Statement, Type, TypeArgument, Value, unquote,
 };
 
 /// Why a text cannot be put into a package.
@@ -172,7 +172,7 @@ fn array(ty: &Type<'_>) -> Result<Message, PackageError> {
     };
     let mut sizes = Vec::new();
     for dim in dims {
-        let Dim::Known(size) = dim else { return Err(refuse()) };
+        let Some(size) = dim.known() else { return Err(refuse()) };
         sizes.push(size.cast_signed());
     }
     let shape =

@@ -50,9 +50,9 @@ pub(super) fn value_type(ty: &Type<'_>) -> Result<Message, PackageError> {
         };
     }
     let (element, dims) = ty.tensor().ok_or_else(refuse)?;
-    let dimension = |dim: &Dim| match dim {
-        Dim::Known(size) => Message::default().message(1, &Message::default().number(1, *size)),
-        Dim::Unknown => Message::default().message(2, &Message::default()),
+    let dimension = |dim: &Dim| match dim.known() {
+        Some(size) => Message::default().message(1, &Message::default().number(1, size)),
+        None => Message::default().message(2, &Message::default()),
     };
     let tensor = Message::default()
         .number(1, data_type(element.text).ok_or_else(refuse)?)

@@ -82,7 +82,8 @@ impl<'t> Parser<'t> {
     fn accept(&mut self, sign: u8) -> bool {
         let found = self.now.is(sign);
         if found {
-            self.take();
+            self.behind = self.now.word.span().1;
+            self.now = self.lexer.next();
         }
         found
     }
@@ -152,6 +153,10 @@ impl<'t> Parser<'t> {
         self.expect(open)?;
         let mut items = Vec::new();
         while !self.now.is(close) {
+            if items.len() < 2 {
+                // Most lists have no more, and large texts are slow by the memory that they take.
+                items.reserve_exact(1);
+            }
             items.push(item(self)?);
             if !self.accept(b',') && !self.now.is(close) {
                 return self.unexpected(&format!("`,` or `{}`", char::from(close)));

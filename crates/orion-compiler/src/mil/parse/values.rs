@@ -56,20 +56,20 @@ impl<'t> Parser<'t> {
 
     fn dim(&mut self) -> Parsed<Dim> {
         if self.accept(b'?') {
-            return Ok(Dim::Unknown);
+            return Ok(Dim::UNKNOWN);
         }
         let Token { kind: Kind::Number, word } = self.now else {
             return self.unexpected("a dimension, a number or `?`");
         };
-        let Ok(elements) = word.text.parse() else {
+        let Some(dim) = word.text.parse().ok().and_then(Dim::new) else {
             let message = format!("`{}` is no dimension", shortened(word.text));
-            let help = "a dimension is a whole number below 2⁶⁴, or `?`";
+            let help = "a dimension is a whole number below 2⁶⁴ - 1, or `?`";
             self.note(Diagnostic::new("MIL005", message).at(Some(word.span())).help(help));
             self.take();
-            return Ok(Dim::Unknown);
+            return Ok(Dim::UNKNOWN);
         };
         self.take();
-        Ok(Dim::Known(elements))
+        Ok(dim)
     }
 
     pub(super) fn value(&mut self) -> Parsed<Value<'t>> {

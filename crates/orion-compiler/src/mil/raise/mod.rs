@@ -22,7 +22,7 @@ mod state;
 use std::collections::BTreeMap;
 
 use super::scope::Scope;
-use super::syntax::{self, Dim, Function, Statement, Type, Word};
+use super::syntax::{self, Function, Statement, Type, Word};
 use crate::{Builder, DType, Diagnostic, Program, Tensor, TensorType, Value};
 use call::{Call, axis_of};
 
@@ -309,9 +309,9 @@ fn tensor_type(ty: &Type<'_>, at: Word<'_>) -> Result<TensorType, Diagnostic> {
     };
     let mut shape = Vec::with_capacity(dims.len());
     for dim in dims {
-        match dim {
-            Dim::Known(size) => shape.push(usize::try_from(*size).unwrap_or(usize::MAX)),
-            Dim::Unknown => {
+        match dim.known() {
+            Some(size) => shape.push(usize::try_from(size).unwrap_or(usize::MAX)),
+            None => {
                 return Err(refuse("MIL031", format!("`{ty}` has a dimension without a number")));
             }
         }

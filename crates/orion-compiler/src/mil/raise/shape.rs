@@ -1,7 +1,7 @@
 //! Operations that move elements and compute nothing.
 
 use super::{Call, MOST_NODES, Raise, Refusal, axis_of};
-use crate::mil::syntax::{Dim, Type, TypeArgument};
+use crate::mil::syntax::{Type, TypeArgument};
 use crate::{DType, TensorType, Value};
 
 pub(super) const OPS: &[(&str, Raise)] = &[
@@ -317,10 +317,7 @@ pub(super) fn buffer_type(ty: &Type<'_>) -> Option<TensorType> {
             TypeArgument::Named(name, dims) if name.text == "shape" => {
                 shape = dims
                     .iter()
-                    .map(|dim| match dim {
-                        Dim::Known(size) => usize::try_from(*size).ok(),
-                        Dim::Unknown => None,
-                    })
+                    .map(|dim| dim.known().and_then(|size| usize::try_from(size).ok()))
                     .collect::<Option<Vec<usize>>>();
             }
             _ => {}
