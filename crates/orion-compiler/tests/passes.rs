@@ -215,7 +215,9 @@ fn close(expected: &Tensor, found: &Tensor, tolerance: f64, margin: f64) -> Resu
     // Gradients that cancel out are rounding errors alone.
     let largest = finite.fold(1e-3, |largest: f64, x| largest.max(x.abs()));
     for (&x, &y) in expected.reals().iter().zip(found.reals()) {
-        let same = x == y || (x.is_nan() && y.is_nan()) || (x - y).abs() <= (tolerance * largest).max(margin);
+        let same = x == y
+            || (x.is_nan() && y.is_nan())
+            || (x - y).abs() <= (tolerance * largest).max(margin);
         if !same {
             return Err(format!("{x} became {y}; the largest is {largest}"));
         }

@@ -2,19 +2,16 @@
 //! (`tools/golden/tiny_models.py`): in engine form, cut into pieces, and read back from the MIL text that is emitted.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "support/engine.rs"]
+mod engine_text;
 mod support;
 
-use std::collections::BTreeMap;
-
 use orion_compiler::engine::{self, WeightForm, form, pieces};
-use orion_compiler::interpret::{Arguments, InterpretError};
-use orion_compiler::mil::lower::{Content, lower};
-use orion_compiler::mil::{self, raise};
-use orion_compiler::partition::{Cut, Piece, Side, interpret_pieces};
+use orion_compiler::interpret::Arguments;
+use orion_compiler::mil::lower::lower;
+use orion_compiler::partition::{Cut, interpret_pieces};
 use orion_compiler::target::{Route, Target};
-use orion_compiler::{
-    Builder, DType, Precision, Program, Severity, Tensor, Verified, interpret, lint, verify,
-};
+use orion_compiler::{DType, Precision, Program, Tensor, Verified, interpret, verify};
 use orion_llm::Checkpoint;
 use orion_llm::block::{Logits, Pass};
 use orion_llm::generate::forward;
@@ -22,6 +19,7 @@ use orion_llm::train::ProgramOptions;
 use orion_runtime::tolerance::{self, Tolerance};
 use safetensors::SafeTensors;
 
+use engine_text::{assert_close, run_text};
 use support::{MODELS, case, expected_gradient, folder, golden_bytes};
 
 struct Golden {
@@ -46,20 +44,6 @@ fn assert_near(found: &[f32], expected: &[f32], tolerance: Tolerance, what: &str
     if let Some((at, found, expected)) = tolerance.first_breach(found, expected) {
         panic!("{what}: element {at} is {found}, expected {expected}");
     }
-}
-
-/// Length of the difference as a part of the length of what is expected.
-fn distance(found: &[f32], expected: &[f32]) -> f64 {
-    assert_eq!(found.len(), expected.len());
-    let square = |x: f32| f64::from(x).powi(2);
-    let difference: f64 = found.iter().zip(expected).map(|(x, y)| square(x - y)).sum();
-    (difference / expected.iter().map(|&x| square(x)).sum::<f64>()).sqrt()
-}
-
-#[track_caller]
-fn assert_close(found: &[f32], expected: &[f32], most: f64, what: &str) {
-    let distance = distance(found, expected);
-    assert!(distance <= most, "{what}: {distance:e} off");
 }
 
 /// A model's program, its inputs and weights.
@@ -105,79 +89,6 @@ fn pieces_compute_what_the_whole_computes() {
             let found = logits[0].to_f32();
             assert_close(&found, &golden.logits, tolerance::F16_MODEL, &format!("{model} {cut:?}"));
         }
-    }
-}
-
-/// Runs the engine's pieces as the MIL text that is written for them; the host's as they are.
-fn run_text(
-    target: Target,
-) -> impl Fn(&Piece, &Verified<Program>, Arguments) -> Result<Vec<Tensor>, InterpretError> {
-    move |piece, program, arguments| {
-        if piece.side == Side::Host {
-            return interpret(program, &arguments, Precision::Declared)
-                .map(|results| results.outputs);
-        }
-        let lowered = lower(program, target)
-            .unwrap_or_else(|error| panic!("{}: {}\n{}", piece.label, error.message, &**program));
-        let document = mil::parse(&lowered.text)
-            .unwrap_or_else(|error| panic!("{}: {error}\n{}", piece.label, lowered.text));
-        assert_eq!(mil::print(&document), lowered.text, "{}: canonical", piece.label);
-        let wrong = mil::check(&document);
-        assert!(wrong.is_empty(), "{}: {wrong:?}\n{}", piece.label, lowered.text);
-        let breaches: Vec<String> = (lint::lint(&document, target).iter())
-            .filter(|finding| finding.diagnostic.severity == Severity::Error)
-            .map(|finding| format!("{} {}", finding.diagnostic.code, finding.diagnostic.message))
-            .collect();
-        assert!(breaches.is_empty(), "{}: {breaches:?}\n{}", piece.label, lowered.text);
-        let files: BTreeMap<String, Vec<u8>> = (lowered.constants.iter())
-            .map(|constant| {
-                let tensor = match &constant.content {
-                    Content::Literal(tensor) => tensor,
-                    Content::Weight(name) => {
-                        let at = program.weights().iter().position(|weight| weight.name == *name);
-                        &arguments.weights[at.unwrap()]
-                    }
-                };
-                let bytes: Vec<u8> = (tensor.reals().iter())
-                    .flat_map(|&x| half::f16::from_f64(x).to_le_bytes())
-                    .collect();
-                let mut file = mil::blob::BlobWriter::default();
-                let elements = tensor.reals().len();
-                assert_eq!(file.push(mil::blob::BlobType::F16, elements, &bytes), 64);
-                (constant.path.clone(), file.finish())
-            })
-            .collect();
-        let raised = raise(&document.functions[0], &files)
-            .unwrap_or_else(|error| panic!("{}: {}\n{}", piece.label, error.message, lowered.text));
-        let text = verify(raised.program).unwrap();
-        let named: BTreeMap<&str, &Tensor> = (program.inputs().iter())
-            .map(|input| input.name.as_str())
-            .zip(&arguments.inputs)
-            .collect();
-        let inputs = (lowered.inputs.iter())
-            .map(|port| {
-                let tensor = named[port.parameter.as_str()];
-                Tensor::real(port.ty.clone(), tensor.reals().to_vec())
-            })
-            .collect();
-        let weights = (raised.weights.iter().zip(text.weights()))
-            .map(|(source, weight)| source.read(text.type_of(weight.value), &files).unwrap())
-            .collect();
-        let arguments = Arguments { inputs, weights, states: Vec::new() };
-        let results = interpret(&text, &arguments, Precision::Declared)?;
-        let made: BTreeMap<&str, Tensor> = lowered
-            .outputs
-            .iter()
-            .map(|port| port.parameter.as_str())
-            .zip(results.outputs)
-            .collect();
-        let outputs = program.outputs().iter();
-        Ok(outputs
-            .map(|output| {
-                let ty = program.type_of(output.value).clone();
-                Tensor::real(ty, made[output.name.as_str()].reals().to_vec())
-            })
-            .collect())
     }
 }
 
@@ -276,46 +187,6 @@ fn the_emitted_text_of_a_backward_pass_gives_the_gradients_of_pytorch() {
             check_gradients(model, &partition.program, &found, &case, tolerance::F16_GRADIENTS);
         }
     }
-}
-
-/// A dense layer with an adapter (`tools/golden/lora.py`): the layer's weight is a constant of the program, the adapter's are
-/// inputs, so that another adapter needs no other program.
-#[test]
-fn an_adapter_is_an_input_and_gives_what_pytorch_gives() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/lora");
-    let bytes = std::fs::read(path.join("golden.safetensors")).unwrap();
-    let golden = SafeTensors::deserialize(&bytes).unwrap();
-    let tensor = |name: &str| {
-        let view = golden.tensor(name).unwrap();
-        let data = view.data().as_chunks::<4>().0.iter().map(|&x| f32::from_le_bytes(x));
-        Tensor::f32(view.shape(), &data.collect::<Vec<f32>>())
-    };
-    let b = Builder::new("lora");
-    let x = b.input("x", tensor("x").ty().clone());
-    let weight = |name: &str| b.weight(format!("proj.{name}"), tensor(name).ty().clone());
-    let (base, low) = (weight("weight"), weight("lora_a"));
-    let high = weight("lora_b");
-    let scale = f64::from(tensor("scale").to_f32()[0]);
-    let added = b.linear(b.linear(x, low, None), high, None);
-    let added = b.mul(added, b.scalar(DType::F32, scale));
-    b.output("y", b.add(b.linear(x, base, None), added));
-    let program = verify(b.finish().unwrap()).unwrap();
-    let options =
-        engine::Options { weights: WeightForm::AdaptersAsInputs, ..engine::Options::default() };
-    let target = Target::default();
-    let partition = pieces(&program, options, Cut::Whole, target).unwrap().partition;
-    let piece = partition.engine().next().unwrap();
-    let inputs: Vec<&str> =
-        piece.program.inputs().iter().map(|input| input.name.as_str()).collect();
-    assert_eq!(inputs.len(), 3, "{inputs:?}");
-    assert_eq!(piece.program.weights().len(), 1);
-    let arguments = Arguments {
-        inputs: vec![tensor("x")],
-        weights: ["weight", "lora_a", "lora_b"].map(tensor).into(),
-        states: Vec::new(),
-    };
-    let found = interpret_pieces(&partition, &arguments, Some(&run_text(target))).unwrap();
-    assert_close(&found[0].to_f32(), &tensor("y").to_f32(), tolerance::F16_MODEL, "lora");
 }
 
 #[test]

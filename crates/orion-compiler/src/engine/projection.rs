@@ -99,9 +99,7 @@ impl Former<'_> {
         };
         let whole = b.concat(&parts.iter().map(by_head).collect::<Vec<_>>(), 2);
         match *b.type_of(whole).shape {
-            [batch, _, head_dim, tokens] => {
-                b.reshape(whole, &[batch, heads * head_dim, 1, tokens])
-            }
+            [batch, _, head_dim, tokens] => b.reshape(whole, &[batch, heads * head_dim, 1, tokens]),
             _ => whole,
         }
     }

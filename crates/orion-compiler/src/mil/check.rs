@@ -341,11 +341,8 @@ pub(super) fn elements(dims: &[Dim]) -> Result<Option<u64>, ()> {
             product = None;
             continue;
         };
-        let large = product
-            .unwrap_or(1)
-            .checked_mul(size)
-            .filter(|&product| product < 1 << 56)
-            .ok_or(())?;
+        let large =
+            product.unwrap_or(1).checked_mul(size).filter(|&product| product < 1 << 56).ok_or(())?;
         product = product.map(|_| large);
     }
     Ok(product)

@@ -127,7 +127,7 @@ fn print_type(ty: &Type<'_>, out: &mut String) {
     separated(arguments, out, |argument, out| match argument {
         TypeArgument::Type(ty) => print_type(ty, out),
         TypeArgument::Dims(dims) => print_dims(dims, out),
-        TypeArgument::Length(dim) => print_dim(dim, out),
+        TypeArgument::Length(dim) => print_dim(*dim, out),
         TypeArgument::Named(name, dims) => {
             join(&[name.text, "="], out);
             print_dims(dims, out);
@@ -138,11 +138,11 @@ fn print_type(ty: &Type<'_>, out: &mut String) {
 
 fn print_dims(dims: &[Dim], out: &mut String) {
     out.push('[');
-    separated(dims, out, print_dim);
+    separated(dims, out, |dim, out| print_dim(*dim, out));
     out.push(']');
 }
 
-fn print_dim(dim: &Dim, out: &mut String) {
+fn print_dim(dim: Dim, out: &mut String) {
     match dim.known() {
         None => out.push('?'),
         Some(elements) => {

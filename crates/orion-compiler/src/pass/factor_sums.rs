@@ -102,9 +102,9 @@ impl Product {
         let mut product = Self { factors: Vec::new(), elements: 0 };
         let mut open = vec![value];
         while let Some(value) = open.pop() {
-            let factors = view.producer_of::<Mul>(value).filter(|_| {
-                view.is_read_once(value) && !view.is_fixed(value)
-            });
+            let factors = view
+                .producer_of::<Mul>(value)
+                .filter(|_| view.is_read_once(value) && !view.is_fixed(value));
             match factors {
                 Some((node, _)) => {
                     product.elements += view.type_of(value).elements();

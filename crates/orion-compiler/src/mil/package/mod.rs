@@ -10,9 +10,7 @@ use value::{string, value, value_type};
 use wire::Message;
 
 use super::catalogue;
-use super::syntax::{
-    Document, Function, Parameter, Statement, Type, TypeArgument, Value, unquote,
-};
+use super::syntax::{Document, Function, Parameter, Statement, Type, TypeArgument, Value, unquote};
 
 /// Why a text cannot be put into a package.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
