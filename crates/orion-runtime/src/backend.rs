@@ -2,6 +2,7 @@
 //! [`Executable`] is a set of compiled programs that share weights, a [`Session`] is one conversation or training run
 //! with its states.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use half::bf16;
@@ -23,17 +24,13 @@ pub trait Backend: Send + Sync {
 }
 
 /// How many tokens at once programs take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Widths {
     /// As many as there are: a program costs little.
     Any,
-    /// These, filled up with tokens that nobody asks for: a program costs a compilation.
-    Fixed {
-        /// For writing token by token.
-        few: usize,
-        /// For reading prompts.
-        many: usize,
-    },
+    /// The smallest of these that holds them, from few to many, filled up with tokens that nobody asks for: a program costs a
+    /// compilation. Tokens are written one by one with the first.
+    Buckets(Vec<usize>),
 }
 
 /// How a backend runs an operation.
@@ -70,6 +67,29 @@ pub trait Session: Send {
         inputs: &[TensorView<'_>],
         outputs: &mut [TensorViewMut<'_>],
     ) -> Result<(), RunError>;
+
+    /// Reads rows of a state `[1, rows, …]`, as real numbers.
+    ///
+    /// # Errors
+    /// When there is no such state, or the session does not hand states out.
+    fn read_state(
+        &mut self,
+        name: &str,
+        rows: Range<usize>,
+        into: &mut Vec<f32>,
+    ) -> Result<(), RunError> {
+        let _ = (rows, into);
+        Err(RunError::NoState { name: name.to_owned() })
+    }
+
+    /// Writes rows of a state `[1, rows, …]` from `first` on.
+    ///
+    /// # Errors
+    /// When there is no such state or not room for the rows, or the session does not take states in.
+    fn write_state(&mut self, name: &str, first: usize, rows: &[f32]) -> Result<(), RunError> {
+        let _ = (first, rows);
+        Err(RunError::NoState { name: name.to_owned() })
+    }
 }
 
 /// A tensor that is lent to a run; its shape is the program's.
@@ -193,6 +213,12 @@ pub enum RunError {
     /// A program that this executable does not have.
     #[error("RUN012: this executable has no such program")]
     UnknownProgram,
+    /// A state that cannot be read or written from outside: there is none, not so many rows of it, or it stays where it is.
+    #[error("RUN014: the state `{name}` cannot be handed over")]
+    NoState {
+        /// The state.
+        name: String,
+    },
     /// The device refused, or failed again and again.
     #[error("{0}")]
     Device(Box<DeviceError>),

@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod cpu;
+pub mod disaggregated;
 pub mod expression;
 pub mod neural_engine;
 mod placement;

@@ -4,7 +4,7 @@
 //! A cache is not written on the engine. With `P [tokens, capacity]`, which has a one where a new token's column will be,
 //! `q · (K + k·P) = q·K + (q·k)·P` and `(V + v·P) · pᵀ = V·pᵀ + v·(p·Pᵀ)ᵀ`: the new columns take part where they belong.
 
-use super::{CachePart, Form, Former};
+use super::{CachePart, Form, Former, standing};
 use crate::ir::program::{Definition, Node, ValueId};
 use crate::ir::types::TypeError;
 use crate::{DType, TensorType, Value};
@@ -131,13 +131,14 @@ impl Former<'_> {
 
     /// What is added to scores: `[1, 1, tokens · group, capacity]`, zero where a token is seen.
     fn mask(&mut self, shape: [usize; 3], position: Value, causal: bool) -> Value {
-        let dtype = self.options.dtype;
+        let (dtype, last_meant) = (self.options.dtype, self.last);
         self.once(format!("mask {shape:?} {causal}"), |b| {
             let [tokens, group, capacity] = shape;
             let last = if causal {
-                b.add(b.iota(&shape, 0), position)
+                standing(b, &shape, 0, position, last_meant)
             } else {
-                b.add(b.constant(DType::I32, &[], vec![tokens as f64 - 1.0]), position)
+                let all = || b.constant(DType::I32, &[], vec![tokens as f64 - 1.0]);
+                b.add(last_meant.unwrap_or_else(all), position)
             };
             let visible = b.less_equal(b.iota(&shape, 2), last);
             let [seen, hidden] = [0.0, HIDDEN].map(|value| b.scalar(DType::F32, value));
@@ -146,14 +147,18 @@ impl Former<'_> {
         })
     }
 
-    /// Where new tokens stand: `[1, 1, tokens, capacity]`.
+    /// Where new tokens stand: `[1, 1, tokens, capacity]`; those that are not meant nowhere.
     fn places(&mut self, tokens: usize, capacity: usize, position: Value) -> Value {
-        let dtype = self.options.dtype;
+        let (dtype, last) = (self.options.dtype, self.last);
         self.once(format!("places {tokens} {capacity}"), |b| {
             let shape = [tokens, capacity];
             let here = b.equal(b.iota(&shape, 1), b.add(b.iota(&shape, 0), position));
             let [one, zero] = [1.0, 0.0].map(|value| b.scalar(DType::F32, value));
-            b.cast(b.reshape(b.select(here, one, zero), &[1, 1, tokens, capacity]), dtype)
+            let mut places = b.select(here, one, zero);
+            if let Some(last) = last {
+                places = b.select(b.less_equal(b.iota(&shape, 0), last), places, zero);
+            }
+            b.cast(b.reshape(places, &[1, 1, tokens, capacity]), dtype)
         })
     }
 }

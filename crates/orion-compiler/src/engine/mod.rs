@@ -10,6 +10,9 @@
 //! `[batch, kv_heads, part, tokens]`, which the host writes behind those that the cache has. Columns that are not yet
 //! written have to be zero. Rotary positions turn halves of a head, which stay apart: scores are the sum of both halves'
 //! products, so that nothing has to be joined (facts ANE001).
+//!
+//! An input `last`, `i32[]`, says how far the tokens of a run are meant. What is behind stands where the last one stands, sees
+//! what it sees, and comes into no cache: where its token is the same too, all its columns are.
 
 mod attention;
 mod elementwise;
@@ -63,6 +66,9 @@ pub enum WeightForm {
     /// Those of adapters are inputs, the model's own are constants.
     AdaptersAsInputs,
 }
+
+/// The input that says which token of a run is the last that is meant.
+pub const LAST: &str = "last";
 
 /// What the last part of an adapter's weights begins with.
 pub const ADAPTER: &str = "lora_";
@@ -118,10 +124,14 @@ pub fn form(program: &Program, options: Options) -> Result<Formed, BuildError> {
         shared: BTreeMap::new(),
         caches: Vec::new(),
         turned: rope::turned(program),
+        last: None,
     };
     for input in program.inputs() {
         let value = former.b.input(input.name.clone(), program.type_of(input.value).clone());
         former.values.insert(input.value, Form::Plain(value));
+        if input.name == LAST && former.b.type_of(value) == TensorType::scalar(DType::I32) {
+            former.last = Some(value);
+        }
     }
     for weight in program.weights() {
         let value = former.b.weight(weight.name.clone(), program.type_of(weight.value).clone());
@@ -181,6 +191,8 @@ struct Former<'p> {
     caches: Vec<CachePart>,
     /// What rotary positions turn, and nothing else reads.
     turned: BTreeMap<ValueId, rope::Turned>,
+    /// The input [`LAST`].
+    last: Option<Value>,
 }
 
 impl Former<'_> {
@@ -378,4 +390,19 @@ impl Former<'_> {
             engine => Some(engine.clone()),
         }
     }
+}
+
+/// Where tokens stand: along `axis` of `shape`, counted from the beginning of the text; those behind `last` where it does.
+fn standing(
+    b: &Builder,
+    shape: &[usize],
+    axis: i64,
+    position: Value,
+    last: Option<Value>,
+) -> Value {
+    let place = match last {
+        Some(last) => b.iota_up_to(shape, axis, last),
+        None => b.iota(shape, axis),
+    };
+    b.add(place, position)
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::projection::Rows;
-use super::{Form, Former};
+use super::{Form, Former, standing};
 use crate::ir::program::{Node, Program, ValueId};
 use crate::{Builder, DType, Op, Value};
 
@@ -21,10 +21,11 @@ impl Former<'_> {
         let scale = self.turned.get(&x).and_then(|turned| turned.scale);
         // All layers of a model turn by the same angles: their constants are equal.
         let key = format!("{tokens} {}", self.constant_key(frequencies));
+        let last = self.last;
         let mut angles = |part: &str, of: fn(&Builder, Value) -> Value| {
             let name = if scale.is_some() { "_scaled" } else { "" };
             self.once(format!("{part}{name} {key} {scale:?}"), |b| {
-                let index = b.add(b.iota(&[1, tokens], 1), position);
+                let index = standing(b, &[1, tokens], 1, position, last);
                 let frequencies = b.reshape(plain_frequencies, &[pairs, 1]);
                 let mut angles = of(b, b.mul(frequencies, b.cast(index, DType::F32)));
                 if let Some(scale) = scale {

@@ -54,4 +54,12 @@ impl Builder {
     pub fn iota(&self, shape: &[usize], axis: i64) -> Value {
         self.apply1(Iota { shape: shape.to_vec(), axis }, &[])
     }
+
+    /// [`iota`](Self::iota), but nowhere more than `last`, `i32[]`.
+    pub fn iota_up_to(&self, shape: &[usize], axis: i64, last: Value) -> Value {
+        // `f32` counts tokens exactly, and has a minimum.
+        let [place, last] =
+            [self.iota(shape, axis), last].map(|index| self.cast(index, DType::F32));
+        self.cast(self.minimum(place, last), DType::I32)
+    }
 }

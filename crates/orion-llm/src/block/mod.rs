@@ -134,7 +134,8 @@ impl<'a> ModelBuilder<'a> {
         Self { dropout: Some(dropout), ..self }
     }
 
-    /// The same builder, where `last`, `i32[]`, says which token's logits are wanted.
+    /// The same builder, where `last`, `i32[]`, says which token is the last that is meant: its logits are wanted, and those
+    /// behind it stand where it stands.
     pub fn with_last(self, last: Value) -> Self {
         Self { last: Some(last), ..self }
     }
@@ -192,7 +193,12 @@ impl<'a> ModelBuilder<'a> {
     pub fn embed_positions(&self, name: &str, rows: usize, width: usize) -> Value {
         let table = self.weight(&format!("{name}.weight"), &[rows, width]);
         self.within(name, || {
-            let index = self.b.add(self.b.iota(&[self.pass.tokens], 0), self.position);
+            let b = self.b;
+            let place = match self.last {
+                Some(last) => b.iota_up_to(&[self.pass.tokens], 0, last),
+                None => b.iota(&[self.pass.tokens], 0),
+            };
+            let index = b.add(place, self.position);
             self.b.embedding(table, index, DType::F32)
         })
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use orion_compiler::engine::LAST;
 use orion_compiler::{
     BuildError, Builder, DType, Diagnostics, Program, TensorType, Verified, verify,
 };
@@ -97,7 +98,8 @@ pub struct LanguageModel {
     programs: Mutex<BTreeMap<usize, ProgramId>>,
     context: usize,
     cache: DType,
-    widths: Widths,
+    /// Tokens that programs take, from few to many; none if they take as many as there are.
+    buckets: Vec<usize>,
 }
 
 impl LanguageModel {
@@ -113,14 +115,14 @@ impl LanguageModel {
         let context = options.context.clamp(1, model.dimensions().context);
         let programs = Mutex::default();
         let cache = options.cache;
-        let widths = match backend.widths() {
-            Widths::Fixed { few, many } => {
-                let few = few.clamp(1, context);
-                Widths::Fixed { few, many: many.clamp(few, context) }
-            }
-            Widths::Any => Widths::Any,
+        let mut buckets = match backend.widths() {
+            Widths::Buckets(buckets) => buckets,
+            Widths::Any => Vec::new(),
         };
-        let this = Self { model, weights, executable, programs, context, cache, widths };
+        buckets.iter_mut().for_each(|tokens| *tokens = (*tokens).clamp(1, context));
+        buckets.sort_unstable();
+        buckets.dedup();
+        let this = Self { model, weights, executable, programs, context, cache, buckets };
         this.pass(this.width(1))?;
         Ok(this)
     }
@@ -145,19 +147,13 @@ impl LanguageModel {
 
     /// Tokens that the program for this many new ones takes.
     fn width(&self, tokens: usize) -> usize {
-        match self.widths {
-            Widths::Any => tokens.min(CHUNK),
-            Widths::Fixed { few, .. } if tokens <= few => few,
-            Widths::Fixed { many, .. } => many,
-        }
+        let fitting = self.buckets.iter().find(|&&bucket| tokens <= bucket);
+        fitting.or(self.buckets.last()).copied().unwrap_or(tokens.min(CHUNK))
     }
 
     /// Which logits a pass of this many tokens gives.
     fn logits_of(&self) -> Logits {
-        match self.widths {
-            Widths::Any => Logits::Last,
-            Widths::Fixed { few, .. } => Logits::Around(few),
-        }
+        self.buckets.first().map_or(Logits::Last, |&few| Logits::Around(few))
     }
 
     /// The compiled pass of this many tokens.
@@ -190,9 +186,7 @@ pub fn forward(
     let types = |name: &str| weights.type_of(name).cloned();
     let m = ModelBuilder::new(&b, Weights::Stored(&types), pass, position);
     let m = match pass.logits {
-        Logits::Around(count) if count < pass.tokens => {
-            m.with_last(b.input("last", TensorType::scalar(DType::I32)))
-        }
+        Logits::Around(_) => m.with_last(b.input(LAST, TensorType::scalar(DType::I32))),
         _ => m,
     };
     b.output("logits", model.build(&m, tokens));
@@ -270,9 +264,9 @@ impl Conversation<'_> {
             let tokens = self.tokens.len() + tokens.len();
             return Err(GenerateError::ContextFull { tokens, context: self.model.context });
         }
-        match self.model.widths {
-            Widths::Any => self.feed_exactly(tokens),
-            Widths::Fixed { few, .. } => self.feed_filled(tokens, few),
+        match self.model.buckets.first() {
+            None => self.feed_exactly(tokens),
+            Some(&few) => self.feed_filled(tokens, few),
         }
     }
 
@@ -289,7 +283,7 @@ impl Conversation<'_> {
         Ok(())
     }
 
-    /// Reads text in programs of fixed widths, filled up with tokens that come to nothing: later ones are written over them.
+    /// Reads text in programs of fixed widths, filled up with the last token again, which comes to nothing.
     fn feed_filled(&mut self, tokens: &[TokenId], few: usize) -> Result<(), GenerateError> {
         let vocabulary = self.logits.len();
         let mut rest = tokens;
@@ -305,13 +299,10 @@ impl Conversation<'_> {
                 .map(|&token| token.cast_signed())
                 .collect();
             let last = ids.len() - 1;
-            ids.resize(width, 0);
+            ids.resize(width, ids.last().copied().unwrap_or(0));
             let program = self.model.pass(width)?;
             let (position, last_input) = ([start as i32], [last as i32]);
-            let mut inputs = vec![TensorView::I32(&ids), TensorView::I32(&position)];
-            if few < width {
-                inputs.push(TensorView::I32(&last_input));
-            }
+            let inputs = [&ids[..], &position, &last_input].map(TensorView::I32);
             self.around.resize(few.min(width) * vocabulary, 0.0);
             self.session.run(program, &inputs, &mut [TensorViewMut::F32(&mut self.around)])?;
             let first = if few < width { last.min(width - few) } else { 0 };

@@ -15,6 +15,7 @@ mod step;
 mod store;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use orion_compiler::{Op, Program, TensorType, Verified};
@@ -194,5 +195,61 @@ impl Session for CpuSession {
             self.states.insert(state.name.clone(), buffer);
         }
         Ok(())
+    }
+
+    fn read_state(
+        &mut self,
+        name: &str,
+        rows: Range<usize>,
+        into: &mut Vec<f32>,
+    ) -> Result<(), RunError> {
+        let no_state = || RunError::NoState { name: name.to_owned() };
+        let row = self.row_of_state(name).ok_or_else(no_state)?;
+        let state = self.states.get(name).ok_or_else(no_state)?;
+        let numbers = rows.start * row..rows.end * row;
+        into.clear();
+        match state {
+            StateBuffer::F32(data) => {
+                into.extend_from_slice(data.get(numbers).ok_or_else(no_state)?);
+            }
+            StateBuffer::F16(data) => {
+                let numbers = data.get(numbers).ok_or_else(no_state)?;
+                into.extend(numbers.iter().map(|x| x.to_f32()));
+            }
+        }
+        Ok(())
+    }
+
+    fn write_state(&mut self, name: &str, first: usize, rows: &[f32]) -> Result<(), RunError> {
+        let no_state = || RunError::NoState { name: name.to_owned() };
+        let row = self.row_of_state(name).ok_or_else(no_state)?;
+        let programs = self.programs.read().unwrap_or_else(PoisonError::into_inner);
+        let known = programs.iter().find_map(|plan| plan.state_type(name));
+        let ty = known.ok_or_else(no_state)?;
+        let state =
+            self.states.entry(name.to_owned()).or_insert_with(|| StateBuffer::zeros(ty));
+        let numbers = first * row..first * row + rows.len();
+        match state {
+            StateBuffer::F32(data) => {
+                data.get_mut(numbers).ok_or_else(no_state)?.copy_from_slice(rows);
+            }
+            StateBuffer::F16(data) => {
+                let data = data.get_mut(numbers).ok_or_else(no_state)?;
+                data.iter_mut().zip(rows).for_each(|(to, &x)| *to = half::f16::from_f32(x));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl CpuSession {
+    /// Numbers in a row of a state `[1, rows, …]`.
+    fn row_of_state(&self, name: &str) -> Option<usize> {
+        let programs = self.programs.read().unwrap_or_else(PoisonError::into_inner);
+        let ty = programs.iter().find_map(|plan| plan.state_type(name))?;
+        match ty.shape.as_slice() {
+            [1, _, rest @ ..] => Some(rest.iter().product()),
+            _ => None,
+        }
     }
 }

@@ -19,13 +19,13 @@ use crate::cpu::Cpu;
 use crate::weights::WeightSet;
 
 /// How programs are made for the engine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// Where programs begin and end.
     pub cut: Cut,
     /// Whether norms keep their squares within `f16`.
     pub ranged_norms: bool,
-    /// Tokens that a program computes at once, few and many.
+    /// Tokens that programs compute at once.
     pub widths: Widths,
     /// Threads of the CPU for what the engine does not do; 0 takes all cores.
     pub threads: usize,
@@ -66,7 +66,7 @@ impl Backend for NeuralEngine {
     }
 
     fn widths(&self) -> Widths {
-        self.options.widths
+        self.options.widths.clone()
     }
 
     fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError> {
@@ -75,7 +75,7 @@ impl Backend for NeuralEngine {
             device: Arc::clone(&self.device),
             host,
             weights,
-            options: self.options,
+            options: self.options.clone(),
             constants: Mutex::default(),
             programs: Arc::default(),
         }))

@@ -1,12 +1,15 @@
 //! A conversation on the engine: its surfaces, caches and what the host keeps between pieces.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
+use orion_compiler::engine::LAST;
 use orion_compiler::{TensorType, ValueId};
 
 use super::backend::Plans;
-use super::plan::{EnginePlan, EngineStep, Step, is_integer};
+use super::plan::{Cache, EnginePlan, EngineStep, Step, is_integer};
 use super::{Device, DeviceError, Port, Request, Surface};
 use crate::backend::{ProgramId, RunError, Session, TensorView, TensorViewMut, check_arguments};
 
@@ -71,6 +74,89 @@ impl Session for EngineSession {
         self.memory.insert(program.0, memory);
         result
     }
+
+    fn read_state(
+        &mut self,
+        name: &str,
+        rows: Range<usize>,
+        into: &mut Vec<f32>,
+    ) -> Result<(), RunError> {
+        let plans = self.programs.read().unwrap_or_else(PoisonError::into_inner);
+        let parts = parts_of_state(&plans, name);
+        into.clear();
+        let mut columns = Vec::new();
+        for (cache, port, head_dim) in parts {
+            let Some(state) = self.caches.get(&cache.part.input) else {
+                return Err(RunError::NoState { name: name.to_owned() });
+            };
+            let region = port.columns(rows.clone());
+            columns.resize(region.elements(), 0.0);
+            state.surface.read_region_f32(port, &region, &mut columns).map_err(failed)?;
+            let (first, end) = cache.part.rows;
+            let heads = columns.len() / (rows.len() * (end - first)).max(1);
+            into.resize(rows.len() * heads * head_dim, 0.0);
+            // [heads, part, tokens] becomes part of [tokens, heads, head_dim].
+            for (at, &x) in columns.iter().enumerate() {
+                let (row, token) = (at / rows.len(), at % rows.len());
+                let (head, element) = (row / (end - first), first + row % (end - first));
+                if let Some(to) = into.get_mut((token * heads + head) * head_dim + element) {
+                    *to = x;
+                }
+            }
+        }
+        if into.is_empty() {
+            return Err(RunError::NoState { name: name.to_owned() });
+        }
+        Ok(())
+    }
+
+    fn write_state(&mut self, name: &str, first: usize, rows: &[f32]) -> Result<(), RunError> {
+        let plans = self.programs.read().unwrap_or_else(PoisonError::into_inner);
+        let mut written = false;
+        for (cache, port, head_dim) in parts_of_state(&plans, name) {
+            let state = match self.caches.entry(cache.part.input.clone()) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(free) => {
+                    let surface = self.device.surface(port.bytes).map_err(failed)?;
+                    surface.clear();
+                    free.insert(CacheState { surface, written: 0 })
+                }
+            };
+            let (start, end) = cache.part.rows;
+            let part = end - start;
+            let heads = port.channels * port.height / part.max(1);
+            let tokens = rows.len() / (heads * head_dim).max(1);
+            let region = port.columns(first..first + tokens);
+            let from = |row: usize, token: usize| {
+                let (head, element) = (row / part, start + row % part);
+                rows.get((token * heads + head) * head_dim + element).copied().unwrap_or(0.0)
+            };
+            let columns: Vec<f32> = (0..heads * part)
+                .flat_map(|row| (0..tokens).map(move |token| (row, token)))
+                .map(|(row, token)| from(row, token))
+                .collect();
+            state.surface.write_region_f32(port, &region, &columns).map_err(failed)?;
+            state.written = state.written.max(first + tokens);
+            written = true;
+        }
+        if written { Ok(()) } else { Err(RunError::NoState { name: name.to_owned() }) }
+    }
+}
+
+/// The parts of a state that programs have as caches, with where they lie and how long whole heads are.
+fn parts_of_state<'p>(
+    plans: &'p [Arc<EnginePlan>],
+    name: &str,
+) -> Vec<(&'p Cache, &'p Port, usize)> {
+    let of_plan = |plan: &'p Arc<EnginePlan>| {
+        let parts: Vec<_> = (plan.caches.iter())
+            .filter(|cache| cache.part.state == name)
+            .filter_map(|cache| Some((cache, port_of(plan, cache.columns)?)))
+            .collect();
+        let head_dim = parts.iter().map(|(cache, _)| cache.part.rows.1).max()?;
+        Some(parts.into_iter().map(|(cache, port)| (cache, port, head_dim)).collect())
+    };
+    plans.iter().find_map(of_plan).unwrap_or_default()
 }
 
 impl EngineSession {
@@ -83,7 +169,7 @@ impl EngineSession {
     ) -> Result<(), RunError> {
         let values = &mut memory.values;
         values.values_mut().for_each(|held| (held.on_host, held.on_engine) = (false, false));
-        let mut position = 0;
+        let (mut position, mut meant) = (0, usize::MAX);
         for given in &plan.inputs {
             let Some(view) = given.index.and_then(|index| inputs.get(index)) else { continue };
             let held = values.entry(given.value).or_default();
@@ -96,9 +182,12 @@ impl EngineSession {
                 TensorView::I32(data) => {
                     held.ints.clear();
                     held.ints.extend_from_slice(data);
-                    let name = given.index.and_then(|index| plan.signature.inputs().get(index));
-                    if name.is_some_and(|input| input.name == "position") {
-                        position = usize::try_from(data.first().copied().unwrap_or(0)).unwrap_or(0);
+                    let input = given.index.and_then(|index| plan.signature.inputs().get(index));
+                    let number = usize::try_from(data.first().copied().unwrap_or(0)).unwrap_or(0);
+                    match input.map(|input| input.name.as_str()) {
+                        Some("position") => position = number,
+                        Some(LAST) => meant = number + 1,
+                        _ => {}
                     }
                 }
             }
@@ -114,7 +203,7 @@ impl EngineSession {
                 }
             }
         }
-        self.append(plan, values, position)?;
+        self.append(plan, values, position, meant)?;
         for &(index, value) in &plan.outputs {
             on_host(plan, values, value)?;
             let (Some(held), Some(output)) = (values.get(&value), outputs.get_mut(index)) else {
@@ -153,12 +242,13 @@ impl EngineSession {
         Ok(())
     }
 
-    /// Copies the columns of new tokens behind those of the cache.
+    /// Copies the columns of new tokens that are meant behind those of the cache.
     fn append(
         &mut self,
         plan: &EnginePlan,
         values: &BTreeMap<ValueId, Held>,
         position: usize,
+        meant: usize,
     ) -> Result<(), RunError> {
         for cache in &plan.caches {
             let Some(port) = port_of(plan, cache.columns) else { continue };
@@ -167,7 +257,7 @@ impl EngineSession {
             else {
                 continue;
             };
-            let count = layout.width.min(port.width.saturating_sub(position));
+            let count = layout.width.min(meant).min(port.width.saturating_sub(position));
             let region = layout.columns(0..count);
             let mut columns = vec![0.0; region.elements()];
             from.read_region_f32(layout, &region, &mut columns).map_err(failed)?;

@@ -54,14 +54,14 @@ impl EngineArguments {
 
     fn options(&self, threads: usize) -> EngineOptions {
         // Rows of the in-memory route are whole from sixteen tokens on; e5rt takes them as they come.
-        let (few, cut) = match self.route {
-            Route::InMemory => (16, Cut::Layers(2)),
-            Route::E5rt => (1, Cut::Whole),
+        let (buckets, cut) = match self.route {
+            Route::InMemory => ([16, 32, 64, 128], Cut::Layers(2)),
+            Route::E5rt => ([1, 32, 64, 128], Cut::Whole),
         };
         EngineOptions {
             cut: self.cut.unwrap_or(cut),
             ranged_norms: self.ranged_norms,
-            widths: Widths::Fixed { few, many: 128 },
+            widths: Widths::Buckets(buckets.into()),
             threads,
         }
     }

@@ -9,6 +9,7 @@ use orion_llm::train::Precision;
 use orion_llm::{Checkpoint, GenerateError, LanguageModel, LoadOptions};
 use orion_runtime::Backend;
 use orion_runtime::cpu::{Cpu, MatmulPrecision};
+use orion_runtime::disaggregated::Disaggregated;
 use orion_runtime::reference::Reference;
 
 use super::engine::EngineArguments;
@@ -53,6 +54,12 @@ pub(crate) struct ModelOptions {
     /// Device to run on
     #[arg(long, value_enum, default_value_t = Device::Cpu)]
     pub(crate) device: Device,
+    /// Run on the Neural Engine, or where there is none on the simulated one, as --device sim
+    #[arg(long, conflicts_with_all = ["device", "ane_prefill"])]
+    pub(crate) ane: bool,
+    /// Read prompts on the Neural Engine, simulated where there is none, and write on the CPU
+    #[arg(long, conflicts_with = "device")]
+    pub(crate) ane_prefill: bool,
     /// Threads of the CPU device; 0 takes all cores
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
     pub(crate) threads: u16,
@@ -147,9 +154,15 @@ impl ModelOptions {
 
     /// Brings an opened model onto its device.
     pub(crate) fn compile(&self, checkpoint: Checkpoint) -> Result<LanguageModel, Failure> {
-        let backend: Box<dyn Backend> = match self.device {
-            Device::Cpu => Box::new(Cpu::new(usize::from(self.threads))),
-            Device::Sim => Box::new(self.engine.simulator(usize::from(self.threads))?),
+        let threads = usize::from(self.threads);
+        let device = if self.ane { Device::Sim } else { self.device };
+        let backend: Box<dyn Backend> = match device {
+            _ if self.ane_prefill => Box::new(Disaggregated::new(
+                Box::new(self.engine.simulator(threads)?),
+                Box::new(Cpu::new(threads)),
+            )),
+            Device::Cpu => Box::new(Cpu::new(threads)),
+            Device::Sim => Box::new(self.engine.simulator(threads)?),
             Device::Reference => Box::new(Reference),
         };
         let cache = match self.cache_dtype {
