@@ -135,14 +135,14 @@ impl Former<'_> {
         self.once(format!("mask {shape:?} {causal}"), |b| {
             let [tokens, group, capacity] = shape;
             let last = if causal {
-                standing(b, &shape, 0, position, last_meant)
+                standing(b, &[tokens, 1, 1], 0, position, last_meant)
             } else {
                 let all = || b.constant(DType::I32, &[], vec![tokens as f64 - 1.0]);
                 b.add(last_meant.unwrap_or_else(all), position)
             };
-            let visible = b.less_equal(b.iota(&shape, 2), last);
+            let visible = b.less_equal(b.iota(&[1, 1, capacity], 2), last);
             let [seen, hidden] = [0.0, HIDDEN].map(|value| b.scalar(DType::F32, value));
-            let mask = b.select(visible, seen, hidden);
+            let mask = b.broadcast_to(b.select(visible, seen, hidden), &shape);
             b.cast(b.reshape(mask, &[1, 1, tokens * group, capacity]), dtype)
         })
     }
@@ -151,12 +151,12 @@ impl Former<'_> {
     fn places(&mut self, tokens: usize, capacity: usize, position: Value) -> Value {
         let (dtype, last) = (self.options.dtype, self.last);
         self.once(format!("places {tokens} {capacity}"), |b| {
-            let shape = [tokens, capacity];
-            let here = b.equal(b.iota(&shape, 1), b.add(b.iota(&shape, 0), position));
+            let token = b.iota(&[tokens, 1], 0);
+            let here = b.equal(b.iota(&[1, capacity], 1), b.add(token, position));
             let [one, zero] = [1.0, 0.0].map(|value| b.scalar(DType::F32, value));
             let mut places = b.select(here, one, zero);
             if let Some(last) = last {
-                places = b.select(b.less_equal(b.iota(&shape, 0), last), places, zero);
+                places = b.select(b.less_equal(token, last), places, zero);
             }
             b.cast(b.reshape(places, &[1, 1, tokens, capacity]), dtype)
         })

@@ -18,11 +18,13 @@ mod gemm;
 pub(crate) mod lanes;
 mod packed;
 mod quantized;
+mod vector;
 
 pub use channels::channel_product;
 pub(crate) use gemm::grow;
 pub use gemm::{MatrixView, product};
 pub use packed::{MatrixSource, PackError, PackedMatrix};
+pub use vector::vector_product;
 
 use crate::{memory::PageBuffer, pool::Pool};
 

@@ -86,6 +86,15 @@ pub struct MatrixView<'a> {
     narrow: Option<Narrow>,
 }
 
+/// The lines of a matrix.
+pub(in crate::matmul) struct StoredLines<'a> {
+    pub(in crate::matmul) data: &'a [f32],
+    /// Values between the starts of two lines.
+    pub(in crate::matmul) stride: usize,
+    /// Whether a line is a column.
+    pub(in crate::matmul) by_columns: bool,
+}
+
 impl<'a> MatrixView<'a> {
     /// Rows one after the other.
     ///
@@ -103,6 +112,11 @@ impl<'a> MatrixView<'a> {
         assert!(stride >= columns, "rows do not overlap");
         assert!(rows == 0 || data.len() >= (rows - 1) * stride + columns, "all rows are there");
         Self { data, rows, columns, stride, by_columns: false, narrow: None }
+    }
+
+    /// How it is stored.
+    pub(in crate::matmul) const fn stored(&self) -> StoredLines<'a> {
+        StoredLines { data: self.data, stride: self.stride, by_columns: self.by_columns }
     }
 
     /// The first `rows` rows.

@@ -1,6 +1,7 @@
-//! `slice`, `split` and `concat`: parts of tensors, copied run by run.
+//! `slice`, `slice_at`, `split` and `concat`: parts of tensors, copied run by run; and `transpose`.
 
 use orion_compiler::{Op, TensorType};
+use orion_kernels::permute::{Permutation, permute};
 
 use super::{At, Claim, Step, kernel};
 use crate::cpu::frame::{Frame, Place};
@@ -23,8 +24,16 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     if !super::has_kernel(&node.op, &planning.types(node)) {
         return None;
     }
-    if let Op::Concat(op) = &node.op {
-        return concat(at, op.axis);
+    match &node.op {
+        Op::Concat(op) => return concat(at, op.axis),
+        Op::SliceAt(op) => return slice_at(at, op.axis, op.length),
+        Op::Transpose(op) => {
+            let plan = Permutation::new(&planning.types(node).first()?.shape, &op.permutation)?;
+            return kernel::claim(at, move |operands, _, out| {
+                permute(operands.pool(), &plan, out[0], operands.reals(0));
+            });
+        }
+        _ => {}
     }
     let x = *node.inputs.first()?;
     let x_type = planning.program.type_of(x);
@@ -76,6 +85,23 @@ fn concat(at: At<'_>, axis: i64) -> Option<Claim> {
                 row[to..to + run].copy_from_slice(from);
                 to += run;
             }
+        }
+    })
+}
+
+/// One run for every index of the axes before the one that is cut; it begins where the second operand says, or earlier so that
+/// it fits.
+fn slice_at(at: At<'_>, axis: i64, length: usize) -> Option<Claim> {
+    let types = at.planning.types(at.node);
+    let shape = &types.first()?.shape;
+    let axis = usize::try_from(if axis < 0 { axis + shape.len() as i64 } else { axis }).ok()?;
+    let step: usize = shape[axis + 1..].iter().product();
+    let (whole, last) = (shape[axis] * step, shape[axis] - length);
+    kernel::claim(at, move |operands, _, out| {
+        let first = operands.count(1).min(last) * step;
+        let rows = operands.reals(0).chunks_exact(whole.max(1));
+        for (to, from) in out[0].chunks_exact_mut((length * step).max(1)).zip(rows) {
+            to.copy_from_slice(&from[first..first + length * step]);
         }
     })
 }

@@ -20,7 +20,7 @@ impl<'a> Operands<'a, '_> {
         self.frame.pool
     }
 
-    /// Operand `index`, a real one.
+    /// Operand `index`, a real one, or truth values as 0 and 1.
     pub(super) fn reals(&self, index: usize) -> &'a [f32] {
         self.places.get(index).map_or(&[], |&(place, count)| self.frame.reals(place, count))
     }
@@ -59,7 +59,7 @@ struct Kernel<F> {
 }
 
 /// A step for the node that calls `call` with its operands, working memory and results. `None` when an operand is a weight
-/// of the program, lies in half precision, or is none of f32 and i32.
+/// of the program, lies in half precision, or is none of f32, i32 and bool.
 pub(super) fn claim(
     at: At<'_>,
     call: impl Fn(&Operands<'_, '_>, &mut Scratch, &mut [&mut [f32]]) + Send + Sync + 'static,
@@ -77,7 +77,7 @@ pub(super) fn claim_results(
     let sized = |value: &ValueId| (*value, planning.program.type_of(*value).elements());
     let lies_as_numbers = |value: &ValueId| {
         let dtype = planning.program.type_of(*value).dtype;
-        planning.weight(*value).is_none() && matches!(dtype, DType::F32 | DType::I32)
+        planning.weight(*value).is_none() && matches!(dtype, DType::F32 | DType::I32 | DType::Bool)
     };
     if !node.inputs.iter().chain(results).all(lies_as_numbers) {
         return None;

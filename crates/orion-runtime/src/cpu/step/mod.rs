@@ -5,6 +5,7 @@ mod activation;
 mod attention;
 mod binary;
 mod cache;
+mod condition;
 mod copy;
 mod dense;
 mod dropout;
@@ -81,6 +82,7 @@ const STEPS: &[ClaimFn] = &[
     rope::claim,
     activation::claim,
     binary::claim,
+    condition::claim,
     copy::claim,
     dense::claim,
     dropout::claim,
@@ -118,7 +120,12 @@ pub(super) fn has_kernel(op: &Op, inputs: &[TensorType]) -> bool {
         | Op::RmsNorm(_)
         | Op::Silu(_)
         | Op::Slice(_)
-        | Op::Split(_) => f32_at(0),
+        | Op::SliceAt(_)
+        | Op::Split(_)
+        | Op::Transpose(_) => f32_at(0),
+        Op::Equal(_) | Op::Less(_) | Op::LessEqual(_) | Op::Select(_) => {
+            condition::has_kernel(op, inputs)
+        }
         _ => gradient::has_kernel(op, inputs) || loss::has_kernel(op, inputs),
     }
 }

@@ -34,6 +34,7 @@ pub(in super::super) struct ThreadBuffers {
     pub(in super::super) matmul: matmul::Scratch,
     pub(in super::super) fixed: fixed::Scratch,
     pub(in super::super) numbers: Vec<f32>,
+    pub(in super::super) sums: Vec<f32>,
 }
 
 /// What a step works with.

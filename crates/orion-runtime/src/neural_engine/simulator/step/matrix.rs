@@ -5,7 +5,7 @@ use std::sync::Arc;
 use orion_compiler::mil::syntax::{Statement, Value};
 use orion_compiler::{DType, Diagnostic};
 use orion_kernels::PackedMatrix;
-use orion_kernels::matmul::{MatrixView, fixed, matmul, product};
+use orion_kernels::matmul::{MatrixView, fixed, matmul, product, vector_product};
 use orion_kernels::permute::{Permutation, permute};
 
 use super::super::constants::Form;
@@ -35,6 +35,46 @@ impl Operand {
 
     fn elements(self) -> usize {
         self.rows * self.columns
+    }
+
+    /// Whether all its rows, or all its columns, are equal bit for bit.
+    fn repeats(self, numbers: &[f32], from: usize, rows: bool) -> bool {
+        let numbers = &numbers[from..from + self.elements()];
+        let (stored_rows, width) = self.stored();
+        if rows == self.is_transposed {
+            // Those are stored columns: each line is one number again and again.
+            numbers.chunks_exact(width).all(|line| {
+                line.iter().all(|x| Some(x.to_bits()) == line.first().map(|x| x.to_bits()))
+            })
+        } else {
+            stored_rows > 0
+                && numbers.chunks_exact(width).all(|line| {
+                    line.iter().zip(numbers).all(|(x, first)| x.to_bits() == first.to_bits())
+                })
+        }
+    }
+
+    /// The first row, or the first column.
+    fn outer<'a>(
+        self,
+        numbers: &'a [f32],
+        from: usize,
+        row: bool,
+        copy: &'a mut Vec<f32>,
+    ) -> &'a [f32] {
+        let numbers = &numbers[from..from + self.elements()];
+        let (_, width) = self.stored();
+        if row != self.is_transposed {
+            return &numbers[..width];
+        }
+        copy.clear();
+        copy.extend(numbers.iter().step_by(width));
+        copy
+    }
+
+    /// Rows and their length as they are stored.
+    fn stored(self) -> (usize, usize) {
+        if self.is_transposed { (self.columns, self.rows) } else { (self.rows, self.columns) }
     }
 
     /// The matrix that begins at an element.
@@ -95,10 +135,35 @@ impl Products {
         shape
     }
 
-    /// `out[i] = x[i] · y[i]` in f32: few large ones by all threads, many by a thread each.
+    /// `out[i] = x[i] · y[i]` in f32: few large ones by all threads, many by a thread each. Equal rows of the result, or
+    /// columns, are computed once: programs have a fixed width, which is filled with one token again and again.
     pub(super) fn run(&self, work: &mut Workspace<'_>, out: &mut [f32], x: &[f32], y: &[f32]) {
         let (rows, columns) = (self.x.rows, self.y.columns);
         let size = (rows * columns).max(1);
+        let pool = work.pool;
+        let starts = &self.starts;
+        if rows > 1 && starts.iter().all(|&(from, _)| self.x.repeats(x, from, true)) {
+            pool.for_each_part_with(&mut work.buffers.threads, out, size, |own, index, out| {
+                let (from_x, from_y) = self.starts[index];
+                let row = self.x.outer(x, from_x, true, &mut own.numbers);
+                let (first, others) = out.split_at_mut(columns);
+                vector_product(pool.isa(), row, &self.y.view(y, from_y), first);
+                others.chunks_exact_mut(columns).for_each(|other| other.copy_from_slice(first));
+            });
+            return;
+        }
+        if columns > 1 && starts.iter().all(|&(_, from)| self.y.repeats(y, from, false)) {
+            pool.for_each_part_with(&mut work.buffers.threads, out, size, |own, index, out| {
+                let (from_x, from_y) = self.starts[index];
+                let column = self.y.outer(y, from_y, false, &mut own.numbers);
+                own.sums.resize(rows, 0.0);
+                let x = self.x.view(x, from_x).transposed();
+                vector_product(pool.isa(), column, &x, &mut own.sums);
+                let sums = own.sums.iter();
+                out.chunks_exact_mut(columns).zip(sums).for_each(|(out, &sum)| out.fill(sum));
+            });
+            return;
+        }
         if self.starts.len() < work.pool.threads() {
             for (&(from_x, from_y), out) in self.starts.iter().zip(out.chunks_mut(size)) {
                 let (x, y) = (self.x.view(x, from_x), self.y.view(y, from_y));
