@@ -3,7 +3,7 @@
 use orion_compiler::engine::{Options, Pieces, PipelineError, pieces};
 use orion_compiler::partition::Cut;
 use orion_compiler::target::Target;
-use orion_compiler::{Builder, DType, TensorType, Verified, verify};
+use orion_compiler::{Builder, DType, Program, TensorType, Verified, verify};
 use orion_runtime::weights::WeightSet;
 
 use crate::block::{Adapter, Cache, Logits, ModelBuilder, Pass, Weights};
@@ -78,7 +78,20 @@ pub fn programs(
     weights: &WeightSet,
     request: &ProgramRequest<'_>,
 ) -> Result<Pieces, EngineError> {
-    let program = match request.stage {
+    let program = graph(model, weights, request)?;
+    Ok(pieces(&program, request.options, request.cut, request.target)?)
+}
+
+/// The graph that [`programs`] are made of.
+///
+/// # Errors
+/// When a weight is missing or has another shape.
+pub fn graph(
+    model: &dyn Model,
+    weights: &WeightSet,
+    request: &ProgramRequest<'_>,
+) -> Result<Verified<Program>, EngineError> {
+    Ok(match request.stage {
         Stage::Prefill { tokens } => {
             let pass = Pass { batch: 1, tokens, cache: None, logits: Logits::All };
             forward(model, weights, pass, request)?
@@ -98,8 +111,7 @@ pub fn programs(
             let program = training.program.clone().into_inner();
             verify(program.with_inputs_as_weights(|name| names.contains(&name)))?
         }
-    };
-    Ok(pieces(&program, request.options, request.cut, request.target)?)
+    })
 }
 
 fn forward(
@@ -107,7 +119,7 @@ fn forward(
     weights: &WeightSet,
     pass: Pass,
     request: &ProgramRequest<'_>,
-) -> Result<Verified<orion_compiler::Program>, EngineError> {
+) -> Result<Verified<Program>, EngineError> {
     let b = Builder::new("forward");
     let tokens = b.input("tokens", TensorType::new(DType::I32, [pass.batch, pass.tokens]));
     let position = match pass.cache {

@@ -53,10 +53,7 @@ impl Backend for Disaggregated {
 
     fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError> {
         Ok(Arc::new(Executables {
-            phases: [
-                self.prefill.load(Arc::clone(&weights))?,
-                self.decode.load(weights)?,
-            ],
+            phases: [self.prefill.load(Arc::clone(&weights))?, self.decode.load(weights)?],
             programs: Arc::default(),
         }))
     }

@@ -15,6 +15,7 @@
 //! what it sees, and comes into no cache: where its token is the same too, all its columns are.
 
 mod attention;
+mod choice;
 mod elementwise;
 mod gradient;
 mod norm;
@@ -24,6 +25,7 @@ mod rope;
 
 use std::collections::BTreeMap;
 
+pub use choice::{Choice, choices};
 pub use pipeline::{Pieces, PipelineError, pieces};
 
 use crate::ir::program::{Definition, Node, Program, ValueId};

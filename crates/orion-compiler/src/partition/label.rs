@@ -17,7 +17,7 @@ pub enum Cut {
     Parts,
     /// As many whole layers; what comes before and behind them goes with the first and the last.
     Layers(usize),
-    /// All layers, and the head behind them.
+    /// All layers with the head behind them; two programs where the host does something in between.
     Whole,
 }
 
@@ -94,8 +94,24 @@ pub(super) fn layer_of(scope: &str) -> Option<(usize, &str)> {
 /// # Errors
 /// When two pieces would wait for each other.
 pub(super) fn stages(program: &Program, places: &[Place], cut: Cut) -> Result<Stages, String> {
+    if cut == Cut::Whole
+        && let Ok(stages) = stages_of(program, places, cut, false)
+    {
+        return Ok(stages);
+    }
+    stages_of(program, places, cut, true)
+}
+
+/// `head_apart`: whether the head is a piece of its own.
+fn stages_of(
+    program: &Program,
+    places: &[Place],
+    cut: Cut,
+    head_apart: bool,
+) -> Result<Stages, String> {
     let mut namer = Namer {
         cut,
+        head_apart,
         parts: BTreeMap::new(),
         made: BTreeMap::new(),
         current: None,
@@ -147,6 +163,7 @@ pub(super) fn stages(program: &Program, places: &[Place], cut: Cut) -> Result<St
 
 struct Namer {
     cut: Cut,
+    head_apart: bool,
     /// Parts of forward scopes: of a layer's `self_attn.q_proj` the part's number.
     parts: BTreeMap<String, usize>,
     /// Where forward values were made.
@@ -191,7 +208,10 @@ impl Namer {
                 _ if self.cut == Cut::Blocks => {
                     Label { layer: None, part: direction("classifier", is_backward) }
                 }
-                _ => Label { layer: None, part: direction("head", is_backward) },
+                _ => {
+                    let part = if self.head_apart { "head" } else { "model" };
+                    Label { layer: None, part: direction(part, is_backward) }
+                }
             },
         };
         self.current = Some(label.clone());

@@ -226,8 +226,7 @@ impl Session for CpuSession {
         let programs = self.programs.read().unwrap_or_else(PoisonError::into_inner);
         let known = programs.iter().find_map(|plan| plan.state_type(name));
         let ty = known.ok_or_else(no_state)?;
-        let state =
-            self.states.entry(name.to_owned()).or_insert_with(|| StateBuffer::zeros(ty));
+        let state = self.states.entry(name.to_owned()).or_insert_with(|| StateBuffer::zeros(ty));
         let numbers = first * row..first * row + rows.len();
         match state {
             StateBuffer::F32(data) => {

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use orion_compiler::engine::{self, WeightForm};
+use orion_compiler::engine::{self, PipelineError, WeightForm};
+use orion_compiler::mil::lower::Storage;
 use orion_compiler::partition::{Cut, Side};
 use orion_compiler::{Op, TensorType, Verified};
 
@@ -21,8 +22,10 @@ use crate::weights::WeightSet;
 /// How programs are made for the engine.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// Where programs begin and end.
-    pub cut: Cut,
+    /// Where programs begin and end; `None` where the cost model says that a pass is fastest.
+    pub cut: Option<Cut>,
+    /// How weights of dense layers are stored.
+    pub storage: Storage,
     /// Whether norms keep their squares within `f16`.
     pub ranged_norms: bool,
     /// Tokens that programs compute at once.
@@ -101,14 +104,23 @@ impl Executable for EngineExecutable {
             ranged_norms: self.options.ranged_norms,
             ..engine::Options::default()
         };
-        let pieces =
-            engine::pieces(program, options, self.options.cut, self.device.description().target)
-                .map_err(|error| CompileError::Unsupported { reason: error.to_string() })?;
+        let target = self.device.description().target;
+        let unsupported =
+            |error: PipelineError| CompileError::Unsupported { reason: error.to_string() };
+        let cut = match self.options.cut {
+            Some(cut) => cut,
+            None => {
+                let choices = engine::choices(program, options, self.options.storage, target);
+                choices.map_err(unsupported)?.first().map_or(Cut::Parts, |best| best.cut)
+            }
+        };
+        let pieces = engine::pieces(program, options, cut, target).map_err(unsupported)?;
         let mut constants = self.constants.lock().unwrap_or_else(PoisonError::into_inner);
         let mut builder = PlanBuilder {
             device: &*self.device,
             host: &*self.host,
             weights: &self.weights,
+            storage: self.options.storage,
             constants: &mut constants,
         };
         let mut plan = EnginePlan::new(program, &pieces);

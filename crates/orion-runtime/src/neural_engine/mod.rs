@@ -36,6 +36,7 @@ mod plan;
 mod port;
 mod session;
 pub mod simulator;
+mod storage;
 mod surface;
 
 pub use backend::{EngineOptions, NeuralEngine};
@@ -46,4 +47,5 @@ pub use device::{
 };
 pub use error::{Detail, DeviceError, NativeError};
 pub use port::{Port, Region};
+pub use storage::constant_file;
 pub use surface::{Surface, SurfaceMemory};

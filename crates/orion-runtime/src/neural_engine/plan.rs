@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use half::f16;
 use orion_compiler::engine::{CachePart, Pieces};
-use orion_compiler::mil::blob::{BlobType, BlobWriter};
-use orion_compiler::mil::lower::{Content, Lowered, lower};
+use orion_compiler::mil::lower::{Constant, Content, Lowered, Storage, lower_stored};
 use orion_compiler::partition::Piece;
 use orion_compiler::{DType, Program, TensorType, ValueId, verify};
 
 use super::backend::refused;
+use super::storage::constant_file;
 use super::{BlobFiles, CompiledProgram, Device, Port, ProgramSource};
 use crate::backend::{CompileError, Executable, ProgramId};
 use crate::expression::evaluate;
@@ -96,6 +95,7 @@ pub(super) struct PlanBuilder<'a> {
     pub(super) device: &'a dyn Device,
     pub(super) host: &'a dyn Executable,
     pub(super) weights: &'a WeightSet,
+    pub(super) storage: Storage,
     pub(super) constants: &'a mut BTreeMap<String, Arc<[u8]>>,
 }
 
@@ -124,7 +124,7 @@ impl PlanBuilder<'_> {
         let program =
             verify(piece.program.clone()).map_err(|error| unsupported(error.to_string()))?;
         let target = self.device.description().target;
-        let lowered = lower(&program, target).map_err(|diagnostic| {
+        let lowered = lower_stored(&program, target, self.storage).map_err(|diagnostic| {
             unsupported(format!("{}: {}: {}", piece.label, diagnostic.code, diagnostic.message))
         })?;
         let blobs = self.blobs(piece, &lowered)?;
@@ -169,7 +169,7 @@ impl PlanBuilder<'_> {
         let mut files = BlobFiles::new();
         for constant in &lowered.constants {
             let bytes = match &constant.content {
-                Content::Literal(tensor) => file_of(&tensor.to_f32()),
+                Content::Literal(tensor) => file_of(&tensor.to_f32(), constant),
                 Content::Weight(name) => {
                     let expression = piece.weights.iter().find(|found| found.name == *name);
                     let program = &expression
@@ -177,12 +177,12 @@ impl PlanBuilder<'_> {
                             reason: format!("{}: nothing computes `{name}`", piece.label),
                         })?
                         .program;
-                    let key = program.to_string();
+                    let key = format!("{:?} {program}", constant.part);
                     match self.constants.get(&key) {
                         Some(known) => Arc::clone(known),
                         None => {
                             let read = |name: &str, ty: &TensorType| self.weights.read(name, ty);
-                            let bytes = file_of(&evaluate(program, &read)?);
+                            let bytes = file_of(&evaluate(program, &read)?, constant);
                             self.constants.insert(key, Arc::clone(&bytes));
                             bytes
                         }
@@ -195,12 +195,9 @@ impl PlanBuilder<'_> {
     }
 }
 
-/// A file with one constant.
-fn file_of(numbers: &[f32]) -> Arc<[u8]> {
-    let bytes: Vec<u8> = numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
-    let mut file = BlobWriter::default();
-    file.push(BlobType::F16, numbers.len(), &bytes);
-    file.finish().into()
+fn file_of(numbers: &[f32], constant: &Constant) -> Arc<[u8]> {
+    let rows = constant.ty.shape.first().copied().unwrap_or(1);
+    constant_file(numbers, rows, constant.part).into()
 }
 
 /// Whether the host keeps a value as whole numbers.

@@ -6,12 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use half::f16;
 use orion_compiler::analysis::working_set::working_set;
 use orion_compiler::engine::{Options, WeightForm};
 use orion_compiler::mil;
-use orion_compiler::mil::blob::{BlobType, BlobWriter};
-use orion_compiler::mil::lower::{Content, Lowered, lower};
+use orion_compiler::mil::lower::{Content, Lowered, Storage, lower_stored};
 use orion_compiler::mil::package::{FOLDER, package};
 use orion_compiler::partition::{Cut, Expression, Partition, Piece, Port, Side};
 use orion_compiler::target::{Chip, Route, Target};
@@ -20,6 +18,7 @@ use orion_llm::Checkpoint;
 use orion_llm::block::Adapter;
 use orion_llm::engine::{ProgramRequest, Stage, programs};
 use orion_runtime::expression::evaluate;
+use orion_runtime::neural_engine::constant_file;
 use orion_runtime::weights::WeightSet;
 use serde_json::{Value as Json, json};
 
@@ -72,6 +71,9 @@ pub(crate) struct Compile {
     /// What weights are: constants of the programs, or inputs that can change
     #[arg(long, value_enum, default_value_t = WeightChoice::Constants)]
     weights: WeightChoice,
+    /// How weights that are constants are stored: f16, int8, lut4 or lut6
+    #[arg(long, value_name = "STORAGE", default_value_t = Storage::default())]
+    storage: Storage,
     /// Adds low-rank adapters of this rank to the attention's projections, as inputs
     #[arg(long, value_name = "RANK", value_parser = clap::value_parser!(u32).range(1..=4096))]
     lora: Option<u32>,
@@ -201,6 +203,7 @@ impl Compile {
         let writing = Writing {
             emit: self.emit,
             target: Target { chip: self.target, route: self.route },
+            storage: self.storage,
             partition: &pieces.partition,
             shared: pieces.partition.shared(),
             weights: &checkpoint.weights,
@@ -216,6 +219,7 @@ impl Compile {
 struct Writing<'a> {
     emit: Emit,
     target: Target,
+    storage: Storage,
     partition: &'a Partition,
     shared: Vec<usize>,
     weights: &'a WeightSet,
@@ -307,7 +311,7 @@ impl Writing<'_> {
 
     fn lower(&self, piece: &Piece) -> Result<Lowered, Failure> {
         let program = verify(piece.program.clone()).map_err(Failure::failed)?;
-        lower(&program, self.target).map_err(|diagnostic| {
+        lower_stored(&program, self.target, self.storage).map_err(|diagnostic| {
             Failure::Failed(format!(
                 "{} for {}: {}: {}",
                 piece.label, self.target, diagnostic.code, diagnostic.message
@@ -356,11 +360,8 @@ impl Writing<'_> {
                     evaluate(program, &|name, ty| self.weights.read(name, ty))?
                 }
             };
-            let bytes: Vec<u8> =
-                numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
-            let mut file = BlobWriter::default();
-            file.push(BlobType::F16, numbers.len(), &bytes);
-            let bytes = file.finish();
+            let rows = constant.ty.shape.first().copied().unwrap_or(1);
+            let bytes = constant_file(&numbers, rows, constant.part);
             self.bytes += bytes.len();
             let name = constant.path.strip_prefix("@model_path/").unwrap_or(&constant.path);
             let path = folder.join(name);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use orion_compiler::cost::{Situation, estimate};
+use orion_compiler::mil::lower::Storage;
 use orion_compiler::partition::Cut;
 use orion_compiler::target::{Chip, Route, Target};
 use orion_runtime::Widths;
@@ -25,10 +26,13 @@ pub(crate) struct EngineArguments {
     /// How the simulator computes: exact, ane (as the engine rounds) or fast
     #[arg(long, value_name = "NUMERICS", default_value_t = Numerics::default())]
     pub(crate) numerics: Numerics,
-    /// Where the engine's programs begin and end: blocks, parts, layers, layers=N or whole [default: layers=2 in-memory, whole
-    /// on e5rt]
+    /// Where the engine's programs begin and end: blocks, parts, layers, layers=N or whole [default: where the cost model says
+    /// that it is fastest]
     #[arg(long, value_parser = cut)]
     pub(crate) cut: Option<Cut>,
+    /// How the engine's programs store weights: f16, int8, lut4 or lut6. Fewer bits are read faster where the chip widens them itself
+    #[arg(long, value_name = "STORAGE", default_value_t = Storage::default())]
+    pub(crate) storage: Storage,
     /// Keeps squares in norms within f16, for models with large activations, at the price of a few operations
     #[arg(long)]
     pub(crate) ranged_norms: bool,
@@ -54,12 +58,13 @@ impl EngineArguments {
 
     fn options(&self, threads: usize) -> EngineOptions {
         // Rows of the in-memory route are whole from sixteen tokens on; e5rt takes them as they come.
-        let (buckets, cut) = match self.route {
-            Route::InMemory => ([16, 32, 64, 128], Cut::Layers(2)),
-            Route::E5rt => ([1, 32, 64, 128], Cut::Whole),
+        let buckets = match self.route {
+            Route::InMemory => [16, 32, 64, 128],
+            Route::E5rt => [1, 32, 64, 128],
         };
         EngineOptions {
-            cut: self.cut.unwrap_or(cut),
+            cut: self.cut,
+            storage: self.storage,
             ranged_norms: self.ranged_norms,
             widths: Widths::Buckets(buckets.into()),
             threads,

@@ -13,6 +13,7 @@ mod infer;
 mod info;
 mod mil;
 mod model;
+mod plan;
 mod plot;
 mod quantize;
 mod sampling;
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Mil(mil::Mil),
     /// Write a model as programs for the Neural Engine.
     Compile(Box<compile::Compile>),
+    /// Compare ways to run a model on the Neural Engine.
+    Plan(plan::Plan),
     /// Explain a rule of the Neural Engine.
     Explain(explain::Explain),
     /// Write a completion script for a shell.
@@ -74,6 +77,7 @@ impl Command {
             Self::Bench(command) => command.run(),
             Self::Mil(command) => command.run(),
             Self::Compile(command) => command.run(),
+            Self::Plan(command) => command.run(),
             Self::Explain(command) => command.run(),
             Self::Completions(command) => command.run(),
         }

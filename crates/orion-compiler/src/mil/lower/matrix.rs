@@ -1,7 +1,7 @@
 //! Products.
 
+use super::Lower;
 use super::writer::Writer;
-use super::{Content, Lower};
 use crate::ir::program::{Definition, Node};
 use crate::target::Route;
 use crate::{Diagnostic, Op};
@@ -37,7 +37,7 @@ fn conv1x1(w: &mut Writer<'_>, node: &Node) -> Result<(), Diagnostic> {
     let shape = &w.program.type_of(weight).shape;
     let shape = [shape.first().copied().unwrap_or(1), shape.get(1).copied().unwrap_or(1), 1, 1];
     // Written again where a weight is read twice, as tied ones are: constants cost nothing.
-    let weight = w.file(&name, &shape, Content::Weight(name.clone()));
+    let weight = w.dense_weight(&name, &shape);
     let mut arguments = Vec::with_capacity(8);
     if let Some(&bias) = bias.first() {
         arguments.push(("bias", w.name(bias)?));

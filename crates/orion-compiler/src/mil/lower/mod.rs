@@ -14,7 +14,10 @@ mod elementwise;
 mod matrix;
 mod reduce;
 mod shape;
+mod storage;
 mod writer;
+
+pub use storage::{Part, Storage};
 
 use crate::ir::program::{Definition, Node, Program};
 use crate::pass::expand::expand_composites;
@@ -56,6 +59,8 @@ pub struct Constant {
     pub ty: TensorType,
     /// The numbers.
     pub content: Content,
+    /// Which part of how they are stored is in this file.
+    pub part: Part,
 }
 
 /// The numbers of a constant.
@@ -73,6 +78,18 @@ pub enum Content {
 /// # Errors
 /// The operations that have no form on the engine.
 pub fn lower(program: &Verified<Program>, target: Target) -> Result<Lowered, Diagnostic> {
+    lower_stored(program, target, Storage::F16)
+}
+
+/// [`lower`], with the weights of dense layers stored so.
+///
+/// # Errors
+/// As [`lower`].
+pub fn lower_stored(
+    program: &Verified<Program>,
+    target: Target,
+    storage: Storage,
+) -> Result<Lowered, Diagnostic> {
     let keeps = |program: &Program, node: &Node| has_form(program, node, target);
     // What the expansion keeps is decided by operation and types alone; a convolution needs a constant too.
     let constant_convolutions =
@@ -86,7 +103,7 @@ pub fn lower(program: &Verified<Program>, target: Target) -> Result<Lowered, Dia
     });
     let refused = |message: String| Diagnostic::new("MIL040", message);
     let expanded = expanded.map_err(|error| refused(error.to_string()))?;
-    let mut writer = Writer::new(&expanded, target);
+    let mut writer = Writer::new(&expanded, target, storage);
     writer.begin()?;
     for (_, node) in expanded.nodes() {
         statement(&mut writer, node)?;

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 
 use half::f16;
 
-use super::{Constant, Content, Lowered, Port};
+use super::{Constant, Content, Lowered, Part, Port, Storage};
 use crate::ir::program::{Definition, Node, Parameter, Program, ValueId};
 use crate::op;
 use crate::target::{Route, Target};
@@ -19,8 +19,9 @@ const ROW: usize = 64;
 pub(super) struct Writer<'p> {
     pub(super) program: &'p Program,
     pub(super) target: Target,
+    pub(super) storage: Storage,
     /// Statements so far.
-    body: String,
+    pub(super) body: String,
     taken: BTreeSet<String>,
     /// What the text calls a value.
     names: BTreeMap<ValueId, String>,
@@ -28,7 +29,7 @@ pub(super) struct Writer<'p> {
     literals: BTreeMap<String, String>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
-    constants: Vec<Constant>,
+    pub(super) constants: Vec<Constant>,
     /// Results that are cast at the end: the name inside, and the port.
     casts: Vec<(String, usize)>,
     /// Results that are equal to another value.
@@ -36,10 +37,11 @@ pub(super) struct Writer<'p> {
 }
 
 impl<'p> Writer<'p> {
-    pub(super) fn new(program: &'p Program, target: Target) -> Self {
+    pub(super) fn new(program: &'p Program, target: Target, storage: Storage) -> Self {
         Self {
             program,
             target,
+            storage,
             body: String::new(),
             taken: BTreeSet::new(),
             names: BTreeMap::new(),
@@ -194,7 +196,7 @@ impl<'p> Writer<'p> {
             Shown(&ty),
             Shown(&ty)
         );
-        self.constants.push(Constant { path, ty, content });
+        self.constants.push(Constant { path, ty, content, part: Part::Numbers });
         name
     }
 
