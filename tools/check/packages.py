@@ -43,6 +43,9 @@ COMPILED = [
     "--for prefill --tokens 20 --cut blocks --ranged-norms",
     "--for prefill,decode --tokens 32 --context 64 --cut layers=2 --lora 8",
     "--for decode --context 64 --cut parts --weights inputs --route e5rt",
+    "--for decode --context 64 --cut whole --route e5rt --storage int8",
+    "--for decode --context 64 --cut parts --storage lut4",
+    "--for decode --context 64 --cut parts --storage lut6",
     "--for training --tokens 32 --cut blocks",
     "--for training --tokens 32 --batch 2 --cut parts --weights inputs",
 ]

@@ -104,12 +104,12 @@ impl Executable for Executables {
     fn session(&self) -> Box<dyn Session> {
         let sessions = [self.phases[0].session(), self.phases[1].session()];
         let programs = Arc::clone(&self.programs);
-        Box::new(Sessions { sessions, programs, known: [0; 2], numbers: Vec::new() })
+        Box::new(Sessions { devices: sessions, programs, known: [0; 2], numbers: Vec::new() })
     }
 }
 
 struct Sessions {
-    sessions: [Box<dyn Session>; 2],
+    devices: [Box<dyn Session>; 2],
     programs: Arc<RwLock<Vec<Arc<Placed>>>>,
     /// Tokens of the text that each device has in its caches.
     known: [usize; 2],
@@ -141,11 +141,11 @@ impl Session for Sessions {
         let missing = self.known[own].min(position)..position.min(self.known[other]);
         if !missing.is_empty() {
             for state in &placed.states {
-                self.sessions[other].read_state(state, missing.clone(), &mut self.numbers)?;
-                self.sessions[own].write_state(state, missing.start, &self.numbers)?;
+                self.devices[other].read_state(state, missing.clone(), &mut self.numbers)?;
+                self.devices[own].write_state(state, missing.start, &self.numbers)?;
             }
         }
-        self.sessions[own].run(placed.program, inputs, outputs)?;
+        self.devices[own].run(placed.program, inputs, outputs)?;
         self.known[own] = position + meant;
         self.known[other] = self.known[other].min(position);
         Ok(())

@@ -117,3 +117,78 @@ fn the_simulated_engine_writes_what_the_cpu_writes() {
         assert_eq!(run(&[&["--device", "sim"][..], rest].concat()), expected, "{rest:?}");
     }
 }
+
+#[test]
+fn prompts_are_read_on_the_engine_and_weights_are_stored_in_fewer_bits() {
+    let common =
+        ["infer", "--prompt", "Once upon a time", "--max-tokens", "24", "--temperature", "0"];
+    let run = |rest: &[&str]| {
+        let outcome = orion(&[&common[..], rest].concat());
+        assert_eq!(outcome.code, Some(0), "{rest:?}: {}", outcome.err);
+        outcome.out
+    };
+    let expected = run(&[]);
+    for rest in [
+        &["--ane", "--numerics", "fast"][..],
+        &["--ane-prefill", "--numerics", "fast"],
+        &["--ane-prefill", "--numerics", "exact", "--route", "e5rt"],
+        &["--ane", "--numerics", "fast", "--storage", "int8"],
+    ] {
+        assert_eq!(run(rest), expected, "{rest:?}");
+    }
+    for (rest, message) in [
+        (&["--ane", "--device", "cpu"][..], "cannot be used with"),
+        (&["--ane", "--ane-prefill"], "cannot be used with"),
+        (&["--ane", "--storage", "int2"], "f16, int8, lut4 or lut6"),
+    ] {
+        let outcome = orion(&[&common[..], rest].concat());
+        assert_eq!(outcome.code, Some(2));
+        assert!(outcome.err.contains(message), "{}", outcome.err);
+    }
+}
+
+#[test]
+fn faults_are_met_again_or_said_in_one_line() {
+    let script = "ORION_SIM_FAULTS=\"$1\" exec \"$0\" infer --ane --numerics fast --prompt Once -n 8 --temperature 0";
+    let run = |faults: &str| support::shell(script, &[faults]);
+    let plain = run("");
+    assert_eq!(plain.code, Some(0), "{}", plain.err);
+    // A call that fails once is made again; the text stays the same.
+    let again = run("eval-failure@3");
+    assert_eq!(again.code, Some(0), "{}", again.err);
+    assert_eq!(again.out, plain.out);
+    for (faults, code, message) in
+        [("rate=1,seed=1", 1, "on purpose"), ("nonsense@1", 2, "no fault is called")]
+    {
+        let failed = run(faults);
+        assert_eq!(failed.code, Some(code), "{}", failed.err);
+        assert!(
+            failed.err.starts_with("error: ") && failed.err.contains(message),
+            "{}",
+            failed.err
+        );
+    }
+}
+
+#[test]
+fn the_plan_with_the_fewest_milliseconds_comes_first() {
+    let outcome = orion(&["plan", "--chip", "m4,m1", "--context", "256", "--json"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    let report: Value = serde_json::from_str(&outcome.out).expect("JSON");
+    assert_eq!(report["clock"], "modelled");
+    let ways = report["ways"].as_array().expect("a list");
+    assert_eq!(ways.len(), 2 * 2 * 4);
+    let seconds = |way: &Value| way["modelled_seconds"].as_f64().expect("a number");
+    for chip in ways.chunks(8) {
+        assert!(chip.windows(2).all(|pair| seconds(&pair[0]) <= seconds(&pair[1])));
+        let whole = chip.iter().find(|way| way["route"] == "e5rt" && way["storage"] == "f16");
+        assert_eq!(whole.expect("a way")["cut"], "whole");
+        assert!(chip.iter().all(|way| way["refused"].is_null()));
+    }
+    let text = orion(&["plan", "--chip", "all", "--for", "prefill"]);
+    assert_eq!(text.code, Some(0), "{}", text.err);
+    assert!(text.out.starts_with("modelled, not measured"), "{}", text.out);
+    let unknown = orion(&["plan", "--chip", "m9"]);
+    assert_eq!(unknown.code, Some(2));
+    assert!(unknown.err.contains("no chip is called"), "{}", unknown.err);
+}

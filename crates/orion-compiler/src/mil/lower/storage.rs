@@ -70,14 +70,14 @@ pub enum Part {
     Quantized,
     /// What those of a row are multiplied with, `fp16 [rows]`.
     Scales,
-    /// Indices of so many bits, packed from the lowest bit on, as `uint8`.
+    /// Indices of so many bits, `uint4` or `uint6`.
     Indices(u32),
-    /// The numbers of a table of so many bits, `fp16 [2^bits]`.
+    /// The numbers of a table of so many bits, `fp16 [1, …, 2^bits, 1]`.
     Table(u32),
 }
 
 /// Weights of fewer elements stay in `f16`: they cost next to nothing.
-const WORTH_IT: usize = 16 * 1024;
+const WORTH_IT: usize = 1024;
 
 impl Writer<'_> {
     /// The weight `[rows, columns, 1, 1]` of a dense layer.
@@ -89,6 +89,8 @@ impl Writer<'_> {
             return self.file(stem, shape, content());
         }
         let name = self.free(&identifier(stem));
+        let dims: Vec<String> = shape.iter().map(ToString::to_string).collect();
+        let dims = dims.join(", ");
         let mut part = |part: Part, suffix: &str, ty_of_file: &str| {
             let path = format!("@model_path/weights/{name}_{suffix}.bin");
             let value =
@@ -97,33 +99,25 @@ impl Writer<'_> {
             self.constants.push(constant);
             value
         };
-        let dims: Vec<String> = shape.iter().map(ToString::to_string).collect();
-        let (op, attributes) = if let Some(bits) = self.storage.index_bits() {
-            let bytes = (elements * bits as usize).div_ceil(8);
+        if let Some(bits) = self.storage.index_bits() {
+            // The form of iOS 18, whose tables are for blocks; here one for all.
+            let table_dims = format!("{}{}, 1", "1, ".repeat(shape.len()), 1_u32 << bits);
             let indices =
-                part(Part::Indices(bits), "indices", &format!("tensor<uint8, [{bytes}]>"));
-            let table =
-                part(Part::Table(bits), "table", &format!("tensor<fp16, [{}]>", 1_u32 << bits));
-            let shape = format!("tensor<uint32, [{}]>([{}])", dims.len(), dims.join(", "));
-            let attributes = format!(
-                "indices = {indices}, lut = {table}, name = string(\"{name}\"), shape = {shape}"
+                part(Part::Indices(bits), "indices", &format!("tensor<uint{bits}, [{dims}]>"));
+            let table = part(Part::Table(bits), "table", &format!("tensor<fp16, [{table_dims}]>"));
+            let _ = writeln!(
+                self.body,
+                "            tensor<fp16, [{dims}]> {name} = constexpr_lut_to_dense(indices = {indices}, lut = {table})[name = string(\"{name}\")];"
             );
-            ("constexpr_lut_to_dense", attributes)
         } else {
             let rows = shape.first().copied().unwrap_or(1);
-            let data =
-                part(Part::Quantized, "int8", &format!("tensor<int8, [{}]>", dims.join(", ")));
+            let data = part(Part::Quantized, "int8", &format!("tensor<int8, [{dims}]>"));
             let scales = part(Part::Scales, "scale", &format!("tensor<fp16, [{rows}]>"));
-            let attributes = format!(
-                "axis = int32(0), name = string(\"{name}\"), quantized_data = {data}, scale = {scales}, zero_point = int8(0)"
+            let _ = writeln!(
+                self.body,
+                "            tensor<fp16, [{dims}]> {name} = constexpr_affine_dequantize()[axis = int32(0), name = string(\"{name}\"), quantized_data = {data}, scale = {scales}, zero_point = int8(0)];"
             );
-            ("constexpr_affine_dequantize", attributes)
-        };
-        let _ = writeln!(
-            self.body,
-            "            tensor<fp16, [{}]> {name} = {op}()[{attributes}];",
-            dims.join(", ")
-        );
+        }
         name
     }
 }
