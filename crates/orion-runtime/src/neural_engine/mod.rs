@@ -34,6 +34,7 @@ pub mod device;
 mod error;
 mod plan;
 mod port;
+pub mod self_test;
 mod session;
 pub mod simulator;
 mod storage;

@@ -12,5 +12,6 @@ mod meaning;
 mod numerics;
 mod products;
 mod refusals;
+mod self_test;
 mod sweep;
 mod weights;

@@ -6,6 +6,7 @@ mod compile;
 mod completions;
 mod data;
 mod detokenize;
+mod doctor;
 mod engine;
 mod eval;
 mod explain;
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Compile(Box<compile::Compile>),
     /// Compare ways to run a model on the Neural Engine.
     Plan(plan::Plan),
+    /// Say what this machine can do.
+    Doctor(doctor::Doctor),
     /// Explain a rule of the Neural Engine.
     Explain(explain::Explain),
     /// Write a completion script for a shell.
@@ -78,6 +81,7 @@ impl Command {
             Self::Mil(command) => command.run(),
             Self::Compile(command) => command.run(),
             Self::Plan(command) => command.run(),
+            Self::Doctor(command) => command.run(),
             Self::Explain(command) => command.run(),
             Self::Completions(command) => command.run(),
         }

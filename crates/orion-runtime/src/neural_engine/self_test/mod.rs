@@ -1,0 +1,121 @@
+//! A catalogue of what is believed of the engine, each with its source, that any device can be asked: the simulator, which answers
+//! as it was written to, and a Mac's engine, which confirms or corrects the table of facts.
+
+mod layout;
+mod numerics;
+mod refusals;
+mod subject;
+mod weights;
+
+use orion_compiler::target::Chip;
+
+use super::{Description, Device, DeviceError};
+
+use subject::Subject;
+
+/// What one probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The device does what is believed of it.
+    Confirmed,
+    /// It does something else.
+    Contradicted {
+        /// What is believed.
+        expected: String,
+        /// What it did.
+        found: String,
+    },
+    /// Nothing is believed of this chip on this route, or the device makes no claim.
+    Skipped {
+        /// Why.
+        why: String,
+    },
+}
+
+/// A belief, and how a device is asked.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    /// The rule or the kind of fact: `ANE013`, `numerics`.
+    id: &'static str,
+    /// What is believed.
+    what: &'static str,
+    /// Who says so: facts rows and sources as the list of rules names them.
+    source: &'static str,
+    /// For which chips; none for all.
+    chips: &'static [Chip],
+    ask: fn(&Subject<'_>) -> Result<Outcome, DeviceError>,
+}
+
+/// A probe with what it found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The rule or the kind of fact.
+    pub id: &'static str,
+    /// What is believed.
+    pub what: &'static str,
+    /// Who says so.
+    pub source: &'static str,
+    /// What the device did.
+    pub outcome: Outcome,
+}
+
+/// What a device was asked, and what it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// The device.
+    pub device: Description,
+    /// Every probe, in the order of the catalogue.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// How many beliefs were confirmed, contradicted and skipped.
+    pub fn totals(&self) -> [usize; 3] {
+        let count = |wanted: fn(&Outcome) -> bool| {
+            self.findings.iter().filter(|finding| wanted(&finding.outcome)).count()
+        };
+        [
+            count(|outcome| *outcome == Outcome::Confirmed),
+            count(|outcome| matches!(outcome, Outcome::Contradicted { .. })),
+            count(|outcome| matches!(outcome, Outcome::Skipped { .. })),
+        ]
+    }
+}
+
+/// All probes. None of them is known to harm the process, and together they compile few of the programs that one may.
+const CATALOGUE: [&[Probe]; 4] =
+    [refusals::PROBES, layout::PROBES, numerics::PROBES, weights::PROBES];
+
+/// Asks a device everything.
+pub fn run(device: &dyn Device) -> Report {
+    let subject = Subject::new(device);
+    let chip = device.description().target.chip;
+    let findings = CATALOGUE.iter().copied().flatten().map(|probe| {
+        let outcome = if probe.chips.is_empty() || probe.chips.contains(&chip) {
+            (probe.ask)(&subject).unwrap_or_else(unexpected)
+        } else {
+            Outcome::Skipped { why: format!("nobody has measured it on {}", chip.shown()) }
+        };
+        Finding { id: probe.id, what: probe.what, source: probe.source, outcome }
+    });
+    Report { device: device.description().clone(), findings: findings.collect() }
+}
+
+/// What an error says where a program should have run.
+fn unexpected(error: DeviceError) -> Outcome {
+    match error {
+        DeviceError::Unsupported(_) => Outcome::Skipped { why: error.to_string() },
+        error => Outcome::Contradicted {
+            expected: "a program that compiles, loads and runs".to_owned(),
+            found: error.to_string(),
+        },
+    }
+}
+
+/// Confirmed where it holds.
+fn holds(holds: bool, expected: impl Into<String>, found: impl Into<String>) -> Outcome {
+    if holds {
+        return Outcome::Confirmed;
+    }
+    Outcome::Contradicted { expected: expected.into(), found: found.into() }
+}

@@ -1,0 +1,118 @@
+//! Rows of facts §5, on the chips that they were measured on.
+
+use half::f16;
+use orion_compiler::target::Chip;
+
+use super::subject::{Subject, binary, program, row, unary};
+use super::{Outcome, Probe, holds};
+use crate::neural_engine::DeviceError;
+
+pub(super) const PROBES: &[Probe] = &[
+    probe("2048 + 1 is a tie that goes to even", "facts §5.1; GD", &[Chip::M1], |s| {
+        pair(s, "add", 2048.0, 1.0, 2048.0)
+    }),
+    probe(
+        "2048 + 1 is a tie that goes away from zero",
+        "facts §5.1; 751K, GD",
+        &[Chip::M4, Chip::M5],
+        |s| pair(s, "add", 2048.0, 1.0, 2050.0),
+    ),
+    probe("256 · 256 is infinite", "facts §5.1; GD, AF", &[Chip::M1, Chip::M5], |s| {
+        pair(s, "mul", 256.0, 256.0, f32::INFINITY)
+    }),
+    probe("exp(11.09375) is infinite", "facts §5.1; GD", &[Chip::M1, Chip::M5], |s| {
+        single(s, "exp", 11.09375, f32::INFINITY)
+    }),
+    probe(
+        "the smallest number of f16 survives a sum",
+        "facts §5.1; GD, 751K",
+        &[Chip::M1, Chip::M4],
+        |s| {
+            let tiny = f16::from_bits(1).to_f32();
+            pair(s, "add", tiny, 0.0, tiny)
+        },
+    ),
+    probe("inf - inf is zero", "facts §5.1; GD", &[Chip::M1], |s| {
+        pair(s, "sub", f32::INFINITY, f32::INFINITY, 0.0)
+    }),
+    probe("NaN arrives as infinity", "facts §5.1; GD", &[Chip::M1], |s| {
+        single(s, "relu", f32::NAN, f32::INFINITY)
+    }),
+    probe(
+        "a sum of products is infinite from 32,768 on",
+        "facts §5.1; 751K",
+        &[Chip::M4],
+        saturation,
+    ),
+    probe("products drop denormals", "facts §5.1; GD, MD", &[Chip::M1, Chip::M4], flushed),
+    probe(
+        "sigmoid errs by 0.0034 at most: a table of 33 knots",
+        "facts §5.1; GD",
+        &[Chip::M1],
+        |s| table(s, "sigmoid", |x| 1.0 / (1.0 + (-x).exp()), 0.0034),
+    ),
+    probe("tanh errs by 0.0017 at most", "facts §5.1; GD", &[Chip::M1], |s| {
+        table(s, "tanh", f64::tanh, 0.0017)
+    }),
+];
+
+const fn probe(
+    what: &'static str,
+    source: &'static str,
+    chips: &'static [Chip],
+    ask: fn(&Subject<'_>) -> Result<Outcome, DeviceError>,
+) -> Probe {
+    Probe { id: "numerics", what, source, chips, ask }
+}
+
+/// The first number of a result.
+fn first(found: &[f32], expected: f32) -> Outcome {
+    let number = found.first().copied().unwrap_or(f32::NAN);
+    holds(number == expected, expected.to_string(), number.to_string())
+}
+
+fn single(s: &Subject<'_>, op: &str, x: f32, expected: f32) -> Result<Outcome, DeviceError> {
+    Ok(first(&s.run(&unary(op), &[("x", &row(&[x]))])?, expected))
+}
+
+fn pair(s: &Subject<'_>, op: &str, a: f32, b: f32, expected: f32) -> Result<Outcome, DeviceError> {
+    Ok(first(&s.run(&binary(op), &[("a", &row(&[a])), ("b", &row(&[b]))])?, expected))
+}
+
+/// `x · y` of a row of 32 with 32 equal columns.
+fn product(s: &Subject<'_>, x: &[f32], y: &[f32]) -> Result<Vec<f32>, DeviceError> {
+    let text = program(
+        "tensor<fp16, [1, 1, 32, 32]> x, tensor<fp16, [1, 1, 32, 32]> y",
+        "        bool no = const()[name = string(\"no\"), val = bool(false)];
+        tensor<fp16, [1, 1, 32, 32]> z = matmul(transpose_x = no, transpose_y = no, x = x, y = y)[name = string(\"z\")];",
+        "z",
+    );
+    let rows: Vec<f32> = (0..32).flat_map(|_| row(x)).collect();
+    let columns: Vec<f32> = row(y).into_iter().flat_map(|y| [y; 32]).collect();
+    s.run(&text, &[("x", &rows), ("y", &columns)])
+}
+
+fn saturation(s: &Subject<'_>) -> Result<Outcome, DeviceError> {
+    Ok(first(&product(s, &[200.0, 1.0], &[200.0, 1.0])?, f32::INFINITY))
+}
+
+fn flushed(s: &Subject<'_>) -> Result<Outcome, DeviceError> {
+    let tiny = f16::from_bits(1).to_f32();
+    Ok(first(&product(s, &[tiny, tiny], &[1.0, 1.0])?, 0.0))
+}
+
+/// The largest error of a function over −8 to 8 is about what was published.
+fn table(
+    s: &Subject<'_>,
+    op: &str,
+    exact: fn(f64) -> f64,
+    published: f64,
+) -> Result<Outcome, DeviceError> {
+    let text = unary(op).replace("[1, 1, 1, 32]", "[1, 1, 1, 4096]");
+    let x: Vec<f32> = (0..4096).map(|at| f16::from_f32(at as f32 / 256.0 - 8.0).to_f32()).collect();
+    let found = s.run(&text, &[("x", &x)])?;
+    let errors = found.iter().zip(&x).map(|(y, x)| (f64::from(*y) - exact(f64::from(*x))).abs());
+    let most = errors.fold(0.0, f64::max);
+    let is_near = (0.5 * published..=1.05 * published).contains(&most);
+    Ok(holds(is_near, format!("half of {published} to {published}"), format!("{most:.5}")))
+}

@@ -1,0 +1,90 @@
+//! Texts that break one rule each. What the lint says of the chip and the route is what the device has to do.
+
+use orion_compiler::{Severity, lint, mil};
+
+use super::subject::{Subject, program};
+use super::{Outcome, Probe, holds};
+use crate::neural_engine::{BlobFiles, DeviceError};
+
+pub(super) const PROBES: &[Probe] = &[
+    probe("ANE001", "`concat` without `interleave` is refused", "OR, AF", |s| {
+        refused(s, "ANE001", &single(CONCAT))
+    }),
+    probe("ANE002", "`gelu` without `mode` is refused", "OR, AF", |s| {
+        refused(s, "ANE002", &single("tensor<fp16, [1, 8, 1, 32]> y = gelu(x = x);"))
+    }),
+    probe("ANE014", "literals as arguments are refused in memory", "MD", |s| {
+        refused(s, "ANE014", &single("tensor<fp16, [1, 8, 1, 32]> y = softmax(axis = -1, x = x);"))
+    }),
+    probe("ANE024", "tensors have at most five dimensions", "GD", |s| {
+        refused(s, "ANE024", &single(SIX))
+    }),
+    probe("ANE028", "`pad` of channels is refused", "GD, AF", |s| {
+        refused(s, "ANE028", &single(PAD))
+    }),
+    probe("ANE075", "surfaces of int32 are refused", "GD, AF", |s| {
+        let ty = "tensor<int32, [1, 32]>";
+        let statement = format!("        {ty} y = add(x = x, y = x)[name = string(\"y\")];");
+        refused(s, "ANE075", &program(&format!("{ty} x"), &statement, "y"))
+    }),
+    probe("ANE076", "`cumsum` does not compile", "AF", |s| {
+        refused(
+            s,
+            "ANE076",
+            &single("tensor<fp16, [1, 8, 1, 32]> y = cumsum(axis = int32(1), x = x);"),
+        )
+    }),
+    probe("MIL014", "an unknown operation is refused", "MIL", |s| {
+        refused(s, "MIL014", &single("tensor<fp16, [1, 8, 1, 32]> y = nonsense(x = x);"))
+    }),
+];
+
+const CONCAT: &str = "tensor<fp16, [1, 16, 1, 32]> y = concat(axis = int32(1), values = (x, x));";
+const SIX: &str = "tensor<fp16, [1, 1, 1, 1, 8, 32]> y = reshape(shape = tensor<int32, [6]>([1, 1, 1, 1, 8, 32]), x = x);";
+const PAD: &str = "tensor<fp16, [1, 10, 1, 32]> y = pad(constant_val = fp16(0.0), mode = string(\"constant\"), \
+                   pad = tensor<int32, [8]>([0, 0, 1, 1, 0, 0, 0, 0]), x = x);";
+
+const fn probe(
+    id: &'static str,
+    what: &'static str,
+    source: &'static str,
+    ask: fn(&Subject<'_>) -> Result<Outcome, DeviceError>,
+) -> Probe {
+    Probe { id, what, source, chips: &[], ask }
+}
+
+fn single(statement: &str) -> String {
+    program("tensor<fp16, [1, 8, 1, 32]> x", &format!("        {statement}"), "y")
+}
+
+/// Whether the device refuses a text that breaks a rule, wherever the rule holds.
+fn refused(subject: &Subject<'_>, code: &str, text: &str) -> Result<Outcome, DeviceError> {
+    let target = subject.target();
+    let breaks = match mil::parse(text) {
+        Ok(document) => {
+            mil::check(&document).iter().any(|breach| breach.code == code)
+                || lint::lint(&document, target).iter().any(|finding| {
+                    finding.diagnostic.code == code
+                        && finding.diagnostic.severity == Severity::Error
+                })
+        }
+        Err(_) => true,
+    };
+    if !breaks {
+        return Ok(Outcome::Skipped { why: format!("{code} is no rule of {target}") });
+    }
+    let ended = subject.compile(text, &BlobFiles::new()).and_then(|program| {
+        let zeros = vec![0.0; 8 * 32];
+        subject.start(program)?.run(&[("x", &zeros)])
+    });
+    Ok(match ended {
+        Ok(_) => holds(false, "a refusal", "it compiled, loaded and ran"),
+        Err(DeviceError::Unsupported(detail)) => Outcome::Skipped { why: detail.to_string() },
+        Err(error) => {
+            // Hardware does not know our rules; the simulator does, and should refuse for this one.
+            let rule = error.rule();
+            let other = (rule.starts_with("ANE") || rule.starts_with("MIL")) && rule != code;
+            holds(!other, format!("a refusal by {code}"), error.to_string())
+        }
+    })
+}

@@ -1,0 +1,157 @@
+//! Short ways to write a program, run it on the device and look at the result.
+
+use half::f16;
+use orion_compiler::mil::blob::{BlobType, BlobWriter};
+use orion_compiler::target::{Route, Target};
+
+use crate::neural_engine::{
+    BlobFiles, CompiledProgram, Detail, Device, DeviceError, Port, Procedure, ProgramSource,
+    Request,
+};
+
+/// The device that is asked.
+pub(super) struct Subject<'d> {
+    pub(super) device: &'d dyn Device,
+}
+
+/// A loaded program with surfaces for its procedure.
+pub(super) struct Running {
+    pub(super) program: Box<dyn CompiledProgram>,
+    pub(super) procedure: Procedure,
+    request: Request,
+}
+
+impl<'d> Subject<'d> {
+    pub(super) fn new(device: &'d dyn Device) -> Self {
+        Self { device }
+    }
+
+    pub(super) fn target(&self) -> Target {
+        self.device.description().target
+    }
+
+    pub(super) fn is_in_memory(&self) -> bool {
+        self.target().route == Route::InMemory
+    }
+
+    pub(super) fn compile(
+        &self,
+        text: &str,
+        blobs: &BlobFiles,
+    ) -> Result<Box<dyn CompiledProgram>, DeviceError> {
+        self.device.compile(&ProgramSource { name: "probe", text, blobs })
+    }
+
+    /// Loads a program and makes its surfaces.
+    pub(super) fn start(&self, program: Box<dyn CompiledProgram>) -> Result<Running, DeviceError> {
+        program.load()?;
+        let procedure = program.attributes()?.procedures.into_iter().next();
+        let procedure = procedure.ok_or_else(|| lacks("a procedure"))?;
+        let surfaces = |ports: &[Port]| {
+            let surface = |port: &Port| Ok((port.symbol, self.device.surface(port.bytes)?));
+            ports.iter().map(surface).collect::<Result<_, DeviceError>>()
+        };
+        let request = Request {
+            procedure: 0,
+            inputs: surfaces(&procedure.inputs)?,
+            outputs: surfaces(&procedure.outputs)?,
+        };
+        Ok(Running { program, procedure, request })
+    }
+
+    /// Runs a text without files once, and reads its only result.
+    pub(super) fn run(
+        &self,
+        text: &str,
+        inputs: &[(&str, &[f32])],
+    ) -> Result<Vec<f32>, DeviceError> {
+        let running = self.start(self.compile(text, &BlobFiles::new())?)?;
+        running.run(inputs)
+    }
+}
+
+impl Running {
+    pub(super) fn run(&self, inputs: &[(&str, &[f32])]) -> Result<Vec<f32>, DeviceError> {
+        for (name, numbers) in inputs {
+            let at = self.procedure.inputs.iter().position(|port| port.name == *name);
+            let bound = at.and_then(|at| {
+                Some((self.procedure.inputs.get(at)?, &self.request.inputs.get(at)?.1))
+            });
+            let (port, surface) = bound.ok_or_else(|| lacks(name))?;
+            surface.write_f32(port, numbers)?;
+        }
+        self.program.eval(&self.request)?;
+        let result = self.procedure.outputs.first().zip(self.request.outputs.first());
+        let (port, (_, surface)) = result.ok_or_else(|| lacks("a result"))?;
+        let mut numbers = vec![0.0; port.elements()];
+        surface.read_f32(port, &mut numbers)?;
+        Ok(numbers)
+    }
+}
+
+fn lacks(what: &str) -> DeviceError {
+    DeviceError::WrongIndex(Box::new(Detail {
+        program: "probe".to_owned(),
+        place: None,
+        rule: "RUN041".to_owned(),
+        reason: format!("the loaded program does not publish {what}"),
+        native: None,
+        remedy: String::new(),
+    }))
+}
+
+/// A text of one function.
+pub(super) fn program(parameters: &str, statements: &str, results: &str) -> String {
+    format!(
+        "program(1.3)\n[buildInfo = dict<string, string>({{{{\"coremlc-version\", \"3505.4.1\"}}}})]\n{{\n    \
+         func main<ios18>({parameters}) {{\n{statements}\n    }} -> ({results});\n}}\n"
+    )
+}
+
+/// A row of 32, which is whole in `f16`.
+pub(super) const ROW: &str = "tensor<fp16, [1, 1, 1, 32]>";
+
+/// `y = op(x)` of a row.
+pub(super) fn unary(op: &str) -> String {
+    program(
+        &format!("{ROW} x"),
+        &format!("        {ROW} y = {op}(x = x)[name = string(\"y\")];"),
+        "y",
+    )
+}
+
+/// `y = op(a, b)` of two rows.
+pub(super) fn binary(op: &str) -> String {
+    program(
+        &format!("{ROW} a, {ROW} b"),
+        &format!("        {ROW} y = {op}(x = a, y = b)[name = string(\"y\")];"),
+        "y",
+    )
+}
+
+/// A row that begins with these numbers and goes on with zeros.
+pub(super) fn row(numbers: &[f32]) -> Vec<f32> {
+    let mut row = numbers.to_vec();
+    row.resize(32, 0.0);
+    row
+}
+
+/// Numbers in −1 to 1, of `f16`, the same for the same seed.
+pub(super) fn noise(count: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(2_654_435_761) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        f16::from_f32((state >> 8) as f32 / (1 << 23) as f32 - 1.0).to_f32()
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// A file with one constant of fp16.
+pub(super) fn halves(numbers: &[f32]) -> Vec<u8> {
+    let bytes: Vec<u8> = numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
+    let mut writer = BlobWriter::default();
+    writer.push(BlobType::F16, numbers.len(), &bytes);
+    writer.finish()
+}
