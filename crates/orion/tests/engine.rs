@@ -192,3 +192,33 @@ fn the_plan_with_the_fewest_milliseconds_comes_first() {
     assert_eq!(unknown.code, Some(2));
     assert!(unknown.err.contains("no chip is called"), "{}", unknown.err);
 }
+
+#[test]
+fn the_doctor_says_what_it_sees_and_asks_the_engine() {
+    let outcome = orion(&["doctor", "--json"]);
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    let report: Value = serde_json::from_str(&outcome.out).expect("JSON");
+    assert!(report["memory"]["measured_read_gb_per_second"].as_f64().expect("a number") > 0.1);
+    assert!(report["cpu"]["threads"].as_u64().expect("a number") > 0);
+
+    let tiny = Tiny::new();
+    let path = tiny.path("report.json").display().to_string();
+    let outcome = orion(&["doctor", "--self-test", "--chip", "m1", "-o", &path]);
+    assert_eq!(outcome.code, Some(0), "{}{}", outcome.out, outcome.err);
+    assert!(outcome.out.contains("confirmed by the simulator, 0 contradicted"), "{}", outcome.out);
+    let report = fs::read(&path).expect("a report");
+    let report: Value = serde_json::from_slice(&report).expect("JSON");
+    assert_eq!(report["device"]["simulated"], true);
+    assert_eq!(report["totals"]["contradicted"], 0);
+    let findings = report["findings"].as_array().expect("a list");
+    for code in ["ANE001", "ANE013", "ANE047"] {
+        assert!(findings.iter().any(|finding| finding["id"] == code), "{code} is not listed");
+    }
+    // Beliefs are those of the engine's own arithmetic.
+    let exact = orion(&["doctor", "--self-test", "--chip", "m1", "--numerics", "exact"]);
+    assert_eq!(exact.code, Some(1));
+    assert!(exact.out.contains("CONTRADICTED"), "{}", exact.out);
+    let nowhere = orion(&["doctor", "--self-test", "-o", "/nowhere/report.json"]);
+    assert_eq!(nowhere.code, Some(1));
+    assert!(nowhere.err.contains("/nowhere/report.json"), "{}", nowhere.err);
+}

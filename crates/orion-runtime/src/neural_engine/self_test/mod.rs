@@ -7,6 +7,7 @@ mod refusals;
 mod subject;
 mod weights;
 
+use orion_compiler::lint;
 use orion_compiler::target::Chip;
 
 use super::{Description, Device, DeviceError};
@@ -86,7 +87,7 @@ impl Report {
 const CATALOGUE: [&[Probe]; 4] =
     [refusals::PROBES, layout::PROBES, numerics::PROBES, weights::PROBES];
 
-/// Asks a device everything.
+/// Asks a device everything, and lists the rules that no program asks.
 pub fn run(device: &dyn Device) -> Report {
     let subject = Subject::new(device);
     let chip = device.description().target.chip;
@@ -98,7 +99,16 @@ pub fn run(device: &dyn Device) -> Report {
         };
         Finding { id: probe.id, what: probe.what, source: probe.source, outcome }
     });
-    Report { device: device.description().clone(), findings: findings.collect() }
+    let mut findings: Vec<Finding> = findings.collect();
+    for rule in lint::rules() {
+        if findings.iter().all(|finding| finding.id != rule.code) {
+            let why = "no program of the self-test asks it".to_owned();
+            let outcome = Outcome::Skipped { why };
+            let (id, what, source) = (rule.code, rule.about, rule.source);
+            findings.push(Finding { id, what, source, outcome });
+        }
+    }
+    Report { device: device.description().clone(), findings }
 }
 
 /// What an error says where a program should have run.

@@ -44,6 +44,20 @@ pub(super) const PROBES: &[Probe] = &[
         &[Chip::M4],
         saturation,
     ),
+    Probe {
+        id: "ANE030",
+        what: "a slice inside rows is infinite from 4,096 on",
+        source: "facts §5.2; GD",
+        chips: &[Chip::M1, Chip::M2],
+        ask: |s| slice(s, f32::INFINITY),
+    },
+    Probe {
+        id: "ANE030",
+        what: "a slice inside rows is exact",
+        source: "facts §5.2; GD",
+        chips: &[Chip::M3, Chip::M5],
+        ask: |s| slice(s, 4096.0),
+    },
     probe("products drop denormals", "facts §5.1; GD, MD", &[Chip::M1, Chip::M4], flushed),
     probe(
         "sigmoid errs by 0.0034 at most: a table of 33 knots",
@@ -94,6 +108,17 @@ fn product(s: &Subject<'_>, x: &[f32], y: &[f32]) -> Result<Vec<f32>, DeviceErro
 
 fn saturation(s: &Subject<'_>) -> Result<Outcome, DeviceError> {
     Ok(first(&product(s, &[200.0, 1.0], &[200.0, 1.0])?, f32::INFINITY))
+}
+
+fn slice(s: &Subject<'_>, expected: f32) -> Result<Outcome, DeviceError> {
+    let text = program(
+        "tensor<fp16, [1, 2, 4, 64]> x",
+        "        tensor<int32, [4]> begin = const()[name = string(\"begin\"), val = tensor<int32, [4]>([0, 0, 0, 1])];
+        tensor<int32, [4]> size = const()[name = string(\"size\"), val = tensor<int32, [4]>([1, 2, 4, 32])];
+        tensor<fp16, [1, 2, 4, 32]> y = slice_by_size(begin = begin, size = size, x = x)[name = string(\"y\")];",
+        "y",
+    );
+    Ok(first(&s.run(&text, &[("x", &[4096.0; 512])])?, expected))
 }
 
 fn flushed(s: &Subject<'_>) -> Result<Outcome, DeviceError> {

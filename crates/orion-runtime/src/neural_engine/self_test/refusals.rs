@@ -19,6 +19,36 @@ pub(super) const PROBES: &[Probe] = &[
     probe("ANE024", "tensors have at most five dimensions", "GD", |s| {
         refused(s, "ANE024", &single(SIX))
     }),
+    probe("ANE022", "a constant matrix in `matmul` is refused in memory", "OR", |s| {
+        let ty = "tensor<fp16, [1, 1, 32, 32]>";
+        let numbers = vec!["0x1p+0"; 1024].join(", ");
+        let statements = format!(
+            "        bool no = const()[name = string(\"no\"), val = bool(false)];
+        {ty} w = const()[name = string(\"w\"), val = {ty}([{numbers}])];
+        {ty} y = matmul(transpose_x = no, transpose_y = no, x = x, y = w)[name = string(\"y\")];"
+        );
+        refused(s, "ANE022", &program(&format!("{ty} x"), &statements, "y"))
+    }),
+    probe("ANE025", "a row has at most 16,384 or 65,536 elements", "GD", |s| {
+        let ty = "tensor<fp16, [1, 1, 1, 65600]>";
+        let statement = format!("        {ty} y = add(x = x, y = x)[name = string(\"y\")];");
+        refused(s, "ANE025", &program(&format!("{ty} x"), &statement, "y"))
+    }),
+    probe("ANE029", "every dimension is a number", "GD, OR", |s| {
+        let ty = "tensor<fp16, [1, ?, 1, 32]>";
+        let statement = format!("        {ty} y = relu(x = x)[name = string(\"y\")];");
+        refused(s, "ANE029", &program(&format!("{ty} x"), &statement, "y"))
+    }),
+    probe("ANE039", "a norm with `gamma` and without `beta` fails", "GD", |s| {
+        let ones = vec!["0x1p+0"; 32].join(", ");
+        let statements = format!(
+            "        tensor<int32, [1]> ax = const()[name = string(\"ax\"), val = tensor<int32, [1]>([-1])];
+        fp16 eps = const()[name = string(\"eps\"), val = fp16(0x1p-3)];
+        tensor<fp16, [32]> g = const()[name = string(\"g\"), val = tensor<fp16, [32]>([{ones}])];
+        tensor<fp16, [1, 8, 1, 32]> y = layer_norm(axes = ax, epsilon = eps, gamma = g, x = x)[name = string(\"y\")];"
+        );
+        refused(s, "ANE039", &program("tensor<fp16, [1, 8, 1, 32]> x", &statements, "y"))
+    }),
     probe("ANE028", "`pad` of channels is refused", "GD, AF", |s| {
         refused(s, "ANE028", &single(PAD))
     }),
