@@ -11,6 +11,8 @@ use orion_compiler::engine::{self, WeightForm};
 use orion_compiler::partition::{Cut, Side};
 use orion_compiler::{Op, TensorType, Verified};
 
+use super::blobs::Blob;
+use super::cache::ProgramCache;
 use super::plan::{EnginePlan, PlanBuilder};
 use super::session::EngineSession;
 use super::{Device, DeviceError};
@@ -19,7 +21,7 @@ use crate::cpu::Cpu;
 use crate::weights::WeightSet;
 
 /// How programs are made for the engine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct EngineOptions {
     /// Where programs begin and end.
     pub cut: Cut,
@@ -29,6 +31,8 @@ pub struct EngineOptions {
     pub widths: Widths,
     /// Threads of the CPU for what the engine does not do; 0 takes all cores.
     pub threads: usize,
+    /// Where constants of programs are kept from run to run. Weights that lie in no file are computed every time.
+    pub cache: Option<Arc<ProgramCache>>,
 }
 
 /// The Neural Engine.
@@ -54,6 +58,11 @@ impl NeuralEngine {
     pub fn device(&self) -> &Arc<dyn Device> {
         &self.device
     }
+
+    /// Where constants of programs are kept from run to run.
+    pub fn cache(&self) -> Option<&Arc<ProgramCache>> {
+        self.options.cache.as_ref()
+    }
 }
 
 impl Backend for NeuralEngine {
@@ -71,11 +80,13 @@ impl Backend for NeuralEngine {
 
     fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError> {
         let host = self.host.load(Arc::clone(&weights))?;
+        let identity = self.options.cache.as_ref().and_then(|_| weights.identity());
         Ok(Arc::new(EngineExecutable {
             device: Arc::clone(&self.device),
             host,
             weights,
-            options: self.options,
+            identity,
+            options: self.options.clone(),
             constants: Mutex::default(),
             programs: Arc::default(),
         }))
@@ -88,9 +99,11 @@ struct EngineExecutable {
     device: Arc<dyn Device>,
     host: Arc<dyn Executable>,
     weights: Arc<WeightSet>,
+    /// Of the weights, where constants are kept.
+    identity: Option<u128>,
     options: EngineOptions,
     /// Files of constants by how they are computed, for all programs of the model.
-    constants: Mutex<BTreeMap<String, Arc<[u8]>>>,
+    constants: Mutex<BTreeMap<String, Blob>>,
     programs: Plans,
 }
 
@@ -110,6 +123,7 @@ impl Executable for EngineExecutable {
             host: &*self.host,
             weights: &self.weights,
             constants: &mut constants,
+            cache: self.options.cache.as_deref().zip(self.identity),
         };
         let mut plan = EnginePlan::new(program, &pieces);
         for piece in &pieces.partition.pieces {

@@ -11,6 +11,8 @@ use orion_compiler::partition::Piece;
 use orion_compiler::{DType, Program, TensorType, ValueId, verify};
 
 use super::backend::refused;
+use super::blobs::Blob;
+use super::cache::{KeyBuilder, ProgramCache};
 use super::{BlobFiles, CompiledProgram, Device, Port, ProgramSource};
 use crate::backend::{CompileError, Executable, ProgramId};
 use crate::expression::evaluate;
@@ -96,7 +98,17 @@ pub(super) struct PlanBuilder<'a> {
     pub(super) device: &'a dyn Device,
     pub(super) host: &'a dyn Executable,
     pub(super) weights: &'a WeightSet,
-    pub(super) constants: &'a mut BTreeMap<String, Arc<[u8]>>,
+    pub(super) constants: &'a mut BTreeMap<String, Blob>,
+    /// Constants of other runs, and what tells the weights from others.
+    pub(super) cache: Option<(&'a ProgramCache, u128)>,
+}
+
+/// How a constant comes about.
+enum Numbers<'a> {
+    /// The program says them.
+    Literal(Vec<f32>),
+    /// They are computed from weights; the expression as text, too.
+    Computed(String, &'a Program),
 }
 
 impl PlanBuilder<'_> {
@@ -164,43 +176,87 @@ impl PlanBuilder<'_> {
         Ok(())
     }
 
-    /// The files of a program's constants. What two programs compute alike is computed once.
+    /// The files of a program's constants. What two programs compute alike is computed once, and not at all if another run
+    /// has left it in the cache.
     fn blobs(&mut self, piece: &Piece, lowered: &Lowered) -> Result<BlobFiles, CompileError> {
-        let mut files = BlobFiles::new();
-        for constant in &lowered.constants {
-            let bytes = match &constant.content {
-                Content::Literal(tensor) => file_of(&tensor.to_f32()),
-                Content::Weight(name) => {
-                    let expression = piece.weights.iter().find(|found| found.name == *name);
-                    let program = &expression
-                        .ok_or_else(|| CompileError::Unsupported {
-                            reason: format!("{}: nothing computes `{name}`", piece.label),
-                        })?
-                        .program;
-                    let key = program.to_string();
-                    match self.constants.get(&key) {
-                        Some(known) => Arc::clone(known),
-                        None => {
-                            let read = |name: &str, ty: &TensorType| self.weights.read(name, ty);
-                            let bytes = file_of(&evaluate(program, &read)?);
-                            self.constants.insert(key, Arc::clone(&bytes));
-                            bytes
-                        }
+        let constants = constants_of(piece, lowered)?;
+        let computed: Vec<&str> = constants
+            .iter()
+            .filter(|(_, numbers)| matches!(numbers, Numbers::Computed(..)))
+            .map(|(path, _)| *path)
+            .collect();
+        let target = self.device.description().target;
+        let entry = self.cache.filter(|_| !computed.is_empty()).map(|(cache, weights)| {
+            let mut key = KeyBuilder::new(&lowered.text, target, weights);
+            for (path, numbers) in &constants {
+                match numbers {
+                    Numbers::Literal(numbers) => {
+                        let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+                        key.constant(path, &bytes);
                     }
+                    Numbers::Computed(text, _) => key.constant(path, text.as_bytes()),
+                }
+            }
+            (cache, key.finish())
+        });
+        let kept = entry.and_then(|(cache, key)| cache.load(key, &lowered.text, &computed));
+        let mut files = BlobFiles::new();
+        let mut made: Vec<(&str, Blob)> = Vec::with_capacity(computed.len());
+        for (path, numbers) in constants {
+            let (text, program) = match numbers {
+                Numbers::Literal(numbers) => {
+                    files.insert(path, file_of(&numbers));
+                    continue;
+                }
+                Numbers::Computed(text, program) => (text, program),
+            };
+            let blob = match (self.constants.get(&text), kept.as_ref().and_then(|kept| kept.get(path))) {
+                (Some(known), _) => Arc::clone(known),
+                (None, Some(kept)) => Arc::clone(kept),
+                (None, None) => {
+                    let read = |name: &str, ty: &TensorType| self.weights.read(name, ty);
+                    Arc::new(file_of(&evaluate(program, &read)?))
                 }
             };
-            files.insert(constant.path.clone(), bytes);
+            self.constants.insert(text, Arc::clone(&blob));
+            files.share(path, Arc::clone(&blob));
+            made.push((path, blob));
+        }
+        if let (Some((cache, key)), None) = (entry, kept) {
+            cache.store(key, &lowered.text, &made);
         }
         Ok(files)
     }
 }
 
+/// The files of a program's constants, and how their numbers come about.
+fn constants_of<'a>(
+    piece: &'a Piece,
+    lowered: &'a Lowered,
+) -> Result<Vec<(&'a str, Numbers<'a>)>, CompileError> {
+    let numbers = |content: &Content| match content {
+        Content::Literal(tensor) => Ok(Numbers::Literal(tensor.to_f32())),
+        Content::Weight(name) => {
+            let expression = piece.weights.iter().find(|found| found.name == *name);
+            let program = &expression
+                .ok_or_else(|| CompileError::Unsupported {
+                    reason: format!("{}: nothing computes `{name}`", piece.label),
+                })?
+                .program;
+            Ok(Numbers::Computed(program.to_string(), program))
+        }
+    };
+    (lowered.constants.iter())
+        .map(|constant| Ok((constant.path.as_str(), numbers(&constant.content)?)))
+        .collect()
+}
+
 /// A file with one constant.
-fn file_of(numbers: &[f32]) -> Arc<[u8]> {
+fn file_of(numbers: &[f32]) -> Vec<u8> {
     let bytes: Vec<u8> = numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
     let mut file = BlobWriter::default();
     file.push(BlobType::F16, numbers.len(), &bytes);
-    file.finish().into()
+    file.finish()
 }
 
 /// Whether the host keeps a value as whole numbers.

@@ -11,6 +11,7 @@ use orion_llm::tokenizer::{AddSpecial, ParseSpecial};
 use serde_json::json;
 
 use super::model::{Loaded, ModelOptions, generation_failed};
+use super::program_cache;
 use super::sampling::SamplingOptions;
 use crate::failure::Failure;
 use crate::output;
@@ -54,7 +55,7 @@ impl Infer {
         let start = Instant::now();
         let mut sampler = self.sampling.sampler()?;
         let prompt = self.prompt()?;
-        let Loaded { model, tokenizer } = self.model.load()?;
+        let Loaded { model, tokenizer, cache } = self.model.load()?;
         let loaded = start.elapsed();
 
         let tokens = tokenizer.encode(&prompt, AddSpecial::Yes, ParseSpecial::Yes)?;
@@ -113,6 +114,7 @@ impl Infer {
                 generated.finish.name(),
                 peak_resident_bytes().map_or_else(|| "unknown".to_owned(), output::bytes),
             ));
+            cache.iter().for_each(|cache| program_cache::tell(cache));
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ mod info;
 mod mil;
 mod model;
 mod plot;
+mod program_cache;
 mod quantize;
 mod sampling;
 mod tokenize;

@@ -1,6 +1,7 @@
 //! The options that say which model runs, where and how; shared by the commands that run one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use orion_compiler::DType;
@@ -9,9 +10,11 @@ use orion_llm::train::Precision;
 use orion_llm::{Checkpoint, GenerateError, LanguageModel, LoadOptions};
 use orion_runtime::Backend;
 use orion_runtime::cpu::{Cpu, MatmulPrecision};
+use orion_runtime::neural_engine::ProgramCache;
 use orion_runtime::reference::Reference;
 
 use super::engine::EngineArguments;
+use super::program_cache;
 use crate::default_model;
 use crate::failure::Failure;
 
@@ -120,6 +123,8 @@ pub(crate) fn weight_type(text: &str) -> Result<DType, String> {
 pub(crate) struct Loaded {
     pub(crate) model: LanguageModel,
     pub(crate) tokenizer: Tokenizer,
+    /// Where constants of the engine's programs are kept.
+    pub(crate) cache: Option<Arc<ProgramCache>>,
 }
 
 impl ModelOptions {
@@ -141,15 +146,23 @@ impl ModelOptions {
             Some(tokenizer) => checkpoint.check(tokenizer)?,
             None => checkpoint.tokenizer()?,
         };
-        let model = self.compile(checkpoint)?;
-        Ok(Loaded { model, tokenizer })
+        let (model, cache) = self.compile(checkpoint)?;
+        Ok(Loaded { model, tokenizer, cache })
     }
 
     /// Brings an opened model onto its device.
-    pub(crate) fn compile(&self, checkpoint: Checkpoint) -> Result<LanguageModel, Failure> {
+    pub(crate) fn compile(
+        &self,
+        checkpoint: Checkpoint,
+    ) -> Result<(LanguageModel, Option<Arc<ProgramCache>>), Failure> {
+        let mut kept = None;
         let backend: Box<dyn Backend> = match self.device {
             Device::Cpu => Box::new(Cpu::new(usize::from(self.threads))),
-            Device::Sim => Box::new(self.engine.simulator(usize::from(self.threads))?),
+            Device::Sim => {
+                let engine = self.engine.simulator(usize::from(self.threads))?;
+                kept = engine.cache().cloned();
+                Box::new(engine)
+            }
             Device::Reference => Box::new(Reference),
         };
         let cache = match self.cache_dtype {
@@ -157,6 +170,8 @@ impl ModelOptions {
             CacheType::F32 => DType::F32,
         };
         let options = LoadOptions { context: self.context as usize, cache };
-        Ok(LanguageModel::load(checkpoint.model, checkpoint.weights, &*backend, options)?)
+        let model = LanguageModel::load(checkpoint.model, checkpoint.weights, &*backend, options)?;
+        kept.iter().for_each(|cache| program_cache::warn(cache));
+        Ok((model, kept))
     }
 }
