@@ -210,14 +210,15 @@ impl PlanBuilder<'_> {
                 }
                 Numbers::Computed(text, program) => (text, program),
             };
-            let blob = match (self.constants.get(&text), kept.as_ref().and_then(|kept| kept.get(path))) {
-                (Some(known), _) => Arc::clone(known),
-                (None, Some(kept)) => Arc::clone(kept),
-                (None, None) => {
-                    let read = |name: &str, ty: &TensorType| self.weights.read(name, ty);
-                    Arc::new(file_of(&evaluate(program, &read)?))
-                }
-            };
+            let blob =
+                match (self.constants.get(&text), kept.as_ref().and_then(|kept| kept.get(path))) {
+                    (Some(known), _) => Arc::clone(known),
+                    (None, Some(kept)) => Arc::clone(kept),
+                    (None, None) => {
+                        let read = |name: &str, ty: &TensorType| self.weights.read(name, ty);
+                        Arc::new(file_of(&evaluate(program, &read)?))
+                    }
+                };
             self.constants.insert(text, Arc::clone(&blob));
             files.share(path, Arc::clone(&blob));
             made.push((path, blob));

@@ -156,7 +156,8 @@ impl ProgramCache {
             Err(_) => return None,
         };
         let mapped = if bytes == file.bytes { MappedFile::open(&place).ok() } else { None };
-        let is_sound = |mapped: &MappedFile| format!("{:032x}", xxh3_128(mapped.bytes())) == file.blob;
+        let is_sound =
+            |mapped: &MappedFile| format!("{:032x}", xxh3_128(mapped.bytes())) == file.blob;
         let Some(mapped) = mapped.filter(is_sound) else {
             self.discard(&place);
             return None;
@@ -178,8 +179,9 @@ impl ProgramCache {
             Ok(written) => self.state().counters.bytes_written += written,
             Err(error) => {
                 let folder = self.folder.display();
-                let obstacle =
-                    format!("the program cache {folder} cannot be written: {error}; going on without");
+                let obstacle = format!(
+                    "the program cache {folder} cannot be written: {error}; going on without"
+                );
                 self.state().obstacle = Some(obstacle);
             }
         }
