@@ -124,7 +124,7 @@ fn the_simulated_engine_writes_what_the_cpu_writes() {
 fn settled() -> Tiny {
     let tiny = Tiny::new();
     let weights = fs::File::options().write(true).open(tiny.path("model.safetensors"));
-    let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+    let hour_ago = SystemTime::now() - Duration::from_hours(1);
     weights.and_then(|file| file.set_modified(hour_ago)).expect("a time of change");
     tiny
 }

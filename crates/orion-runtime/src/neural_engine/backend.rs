@@ -18,6 +18,7 @@ use super::session::EngineSession;
 use super::{Device, DeviceError};
 use crate::backend::{Backend, CompileError, Executable, ProgramId, Session, Support, Widths};
 use crate::cpu::Cpu;
+use crate::trace::Recorder;
 use crate::weights::WeightSet;
 
 /// How programs are made for the engine.
@@ -33,6 +34,8 @@ pub struct EngineOptions {
     pub threads: usize,
     /// Where constants of programs are kept from run to run. Weights that lie in no file are computed every time.
     pub cache: Option<Arc<ProgramCache>>,
+    /// Who is told what runs do.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// The Neural Engine.
@@ -57,6 +60,13 @@ impl NeuralEngine {
     /// The device.
     pub fn device(&self) -> &Arc<dyn Device> {
         &self.device
+    }
+
+    /// The same engine, which tells what runs do.
+    #[must_use]
+    pub fn traced(mut self, recorder: Arc<Recorder>) -> Self {
+        self.options.recorder = Some(recorder);
+        self
     }
 
     /// Where constants of programs are kept from run to run.
@@ -124,6 +134,7 @@ impl Executable for EngineExecutable {
             weights: &self.weights,
             constants: &mut constants,
             cache: self.options.cache.as_deref().zip(self.identity),
+            recorder: self.options.recorder.as_ref(),
         };
         let mut plan = EnginePlan::new(program, &pieces);
         for piece in &pieces.partition.pieces {
@@ -142,6 +153,7 @@ impl Executable for EngineExecutable {
             Arc::clone(&self.device),
             self.host.session(),
             Arc::clone(&self.programs),
+            self.options.recorder.clone(),
         ))
     }
 }

@@ -16,6 +16,7 @@ use super::cache::{KeyBuilder, ProgramCache};
 use super::{BlobFiles, CompiledProgram, Device, Port, ProgramSource};
 use crate::backend::{CompileError, Executable, ProgramId};
 use crate::expression::evaluate;
+use crate::trace::{Recorder, Span};
 use crate::weights::WeightSet;
 
 /// A program in pieces, compiled.
@@ -48,12 +49,13 @@ pub(super) struct Cache {
 
 /// A piece.
 pub(super) enum Step {
-    Host { program: ProgramId, inputs: Vec<ValueId>, outputs: Vec<ValueId> },
+    Host { label: String, program: ProgramId, inputs: Vec<ValueId>, outputs: Vec<ValueId> },
     Engine(EngineStep),
 }
 
 /// A program of the engine.
 pub(super) struct EngineStep {
+    pub(super) label: String,
     pub(super) program: Arc<dyn CompiledProgram>,
     pub(super) inputs: Vec<(Port, ValueId)>,
     pub(super) outputs: Vec<(Port, ValueId)>,
@@ -101,6 +103,7 @@ pub(super) struct PlanBuilder<'a> {
     pub(super) constants: &'a mut BTreeMap<String, Blob>,
     /// Constants of other runs, and what tells the weights from others.
     pub(super) cache: Option<(&'a ProgramCache, u128)>,
+    pub(super) recorder: Option<&'a Arc<Recorder>>,
 }
 
 /// How a constant comes about.
@@ -119,7 +122,9 @@ impl PlanBuilder<'_> {
     ) -> Result<(), CompileError> {
         let program = verify(piece.program.clone())
             .map_err(|error| CompileError::Unsupported { reason: error.to_string() })?;
+        let _span = self.span("compile", || format!("plan {} for the CPU", piece.label));
         plan.steps.push(Step::Host {
+            label: piece.label.clone(),
             program: self.host.add(&program)?,
             inputs: piece.inputs.iter().map(|port| port.value).collect(),
             outputs: piece.outputs.iter().map(|port| port.value).collect(),
@@ -136,14 +141,23 @@ impl PlanBuilder<'_> {
         let program =
             verify(piece.program.clone()).map_err(|error| unsupported(error.to_string()))?;
         let target = self.device.description().target;
+        let lowering = self.span("lower", || format!("lower {}", piece.label));
         let lowered = lower(&program, target).map_err(|diagnostic| {
             unsupported(format!("{}: {}: {}", piece.label, diagnostic.code, diagnostic.message))
         })?;
-        let blobs = self.blobs(piece, &lowered)?;
+        drop(lowering);
+        let mut span = self.span("constants", || format!("constants of {}", piece.label));
+        let blobs = self.blobs(piece, &lowered, span.as_mut())?;
+        drop(span);
         let source = ProgramSource { name: &piece.label, text: &lowered.text, blobs: &blobs };
+        let compiling = self.span("compile", || format!("compile {}", piece.label));
+        let compiling = compiling.map(|span| span.with("bytes", blobs.total_bytes()));
         let compiled: Arc<dyn CompiledProgram> =
             Arc::from(self.device.compile(&source).map_err(refused)?);
+        drop(compiling);
+        let loading = self.span("load", || format!("load {}", piece.label));
         compiled.load().map_err(refused)?;
+        drop(loading);
         let attributes = compiled.attributes().map_err(refused)?;
         let procedure =
             attributes.procedures.into_iter().next().ok_or_else(|| {
@@ -172,13 +186,27 @@ impl PlanBuilder<'_> {
         };
         let inputs = bind(procedure.inputs, &lowered.inputs, &piece.inputs)?;
         let outputs = bind(procedure.outputs, &lowered.outputs, &piece.outputs)?;
-        plan.steps.push(Step::Engine(EngineStep { program: compiled, inputs, outputs }));
+        plan.steps.push(Step::Engine(EngineStep {
+            label: piece.label.clone(),
+            program: compiled,
+            inputs,
+            outputs,
+        }));
         Ok(())
+    }
+
+    fn span(&self, category: &'static str, name: impl FnOnce() -> String) -> Option<Span> {
+        self.recorder.map(|recorder| recorder.span(category, name()))
     }
 
     /// The files of a program's constants. What two programs compute alike is computed once, and not at all if another run
     /// has left it in the cache.
-    fn blobs(&mut self, piece: &Piece, lowered: &Lowered) -> Result<BlobFiles, CompileError> {
+    fn blobs(
+        &mut self,
+        piece: &Piece,
+        lowered: &Lowered,
+        span: Option<&mut Span>,
+    ) -> Result<BlobFiles, CompileError> {
         let constants = constants_of(piece, lowered)?;
         let computed: Vec<&str> = constants
             .iter()
@@ -200,6 +228,9 @@ impl PlanBuilder<'_> {
             (cache, key.finish())
         });
         let kept = entry.and_then(|(cache, key)| cache.load(key, &lowered.text, &computed));
+        if let (Some(span), Some(_)) = (span, entry) {
+            span.argument("cache", if kept.is_some() { "hit" } else { "miss" });
+        }
         let mut files = BlobFiles::new();
         let mut made: Vec<(&str, Blob)> = Vec::with_capacity(computed.len());
         for (path, numbers) in constants {

@@ -17,7 +17,7 @@ pub(super) fn of_file(path: &Path, metadata: &Metadata) -> Option<String> {
         return None;
     }
     let since = modified.duration_since(UNIX_EPOCH).ok()?.as_nanos();
-    let mut text = format!("{:?} {} {since}", path.canonicalize().ok()?, metadata.len());
+    let mut text = format!("{} {} {since}", path.canonicalize().ok()?.display(), metadata.len());
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;

@@ -34,7 +34,7 @@ impl Place {
     /// Writes weights and makes the file look settled.
     fn write(&self, name: &str, seed: u64) {
         fs::write(self.path(name), weight_file(seed)).unwrap();
-        let hour_ago = SystemTime::now() - Duration::from_secs(3600);
+        let hour_ago = SystemTime::now() - Duration::from_hours(1);
         let file = File::options().write(true).open(self.path(name)).unwrap();
         file.set_modified(hour_ago).unwrap();
     }
@@ -78,12 +78,16 @@ fn weight_file(seed: u64) -> Vec<u8> {
     file
 }
 
-fn bound(source: Arc<dyn WeightSource>) -> Arc<WeightSet> {
-    let mut set = WeightSet::new(Arc::clone(&source));
+fn bound(source: &Arc<dyn WeightSource>) -> Arc<WeightSet> {
+    let mut set = WeightSet::new(Arc::clone(source));
     for entry in source.entries() {
         set.bind(&entry.name, entry, Arrangement::AsStored, None);
     }
     Arc::new(set)
+}
+
+fn opened(file: &Path) -> Arc<dyn WeightSource> {
+    Arc::new(safetensors::open(file).unwrap())
 }
 
 /// `down · tanh(up · x)`.
@@ -114,6 +118,7 @@ fn bits(weights: Arc<WeightSet>, cache: Option<&Arc<ProgramCache>>, run: Run) ->
         widths: Widths::Any,
         threads: 1,
         cache: cache.cloned(),
+        recorder: None,
     };
     let engine = NeuralEngine::new(Arc::new(device), options);
     let executable = engine.load(weights).unwrap();
@@ -128,14 +133,14 @@ fn bits(weights: Arc<WeightSet>, cache: Option<&Arc<ProgramCache>>, run: Run) ->
 /// A run with a cache that knows nothing of earlier ones, on a file of weights.
 fn with(file: &Path, cache: ProgramCache, run: Run) -> (Vec<u32>, CacheCounters, Option<String>) {
     let cache = Arc::new(cache);
-    let weights = bound(Arc::new(safetensors::open(file).unwrap()));
+    let weights = bound(&opened(file));
     let found = bits(weights, Some(&cache), run);
     (found, cache.counters(), cache.obstacle())
 }
 
 /// The same without a cache.
 fn without(file: &Path, run: Run) -> Vec<u32> {
-    bits(bound(Arc::new(safetensors::open(file).unwrap())), None, run)
+    bits(bound(&opened(file)), None, run)
 }
 
 #[test]
@@ -191,8 +196,9 @@ fn weights_in_memory_and_files_that_have_just_changed_are_not_kept() {
     for (name, seed) in [("up", 1), ("down", 2)] {
         memory.insert_f32(name, &[WIDTH, WIDTH], &noise(WIDTH * WIDTH, seed)).unwrap();
     }
+    let memory: Arc<dyn WeightSource> = Arc::new(memory);
     let cache = Arc::new(place.cache());
-    bits(bound(Arc::new(memory)), Some(&cache), RUN);
+    bits(bound(&memory), Some(&cache), RUN);
     assert_eq!(cache.counters(), CacheCounters::default());
     assert!(!place.path("cache").exists());
 }

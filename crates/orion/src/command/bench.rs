@@ -65,7 +65,7 @@ impl Inference {
     fn run(self) -> Result<(), Failure> {
         let start = Instant::now();
         let checkpoint = self.model.open()?;
-        let (model, cache) = self.model.compile(checkpoint)?;
+        let (model, cache) = self.model.compile(checkpoint, None)?;
         let vocabulary = model.dimensions().vocabulary as u32;
         // Any tokens do: what they are changes nothing about the work.
         let prompt: Vec<u32> =

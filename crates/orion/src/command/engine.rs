@@ -71,6 +71,7 @@ impl EngineArguments {
             widths: Widths::Fixed { few, many: 128 },
             threads,
             cache: self.cache(),
+            recorder: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use orion_runtime::Backend;
 use orion_runtime::cpu::{Cpu, MatmulPrecision};
 use orion_runtime::neural_engine::ProgramCache;
 use orion_runtime::reference::Reference;
+use orion_runtime::trace::Recorder;
 
 use super::engine::EngineArguments;
 use super::program_cache;
@@ -139,14 +140,15 @@ impl ModelOptions {
     }
 
     /// Opens the model and brings it onto its device.
-    pub(crate) fn load(&self) -> Result<Loaded, Failure> {
+    pub(crate) fn load(&self, recorder: Option<&Arc<Recorder>>) -> Result<Loaded, Failure> {
+        let _span = recorder.map(|recorder| recorder.span("load", "load the model"));
         let checkpoint = self.open()?;
         let vocabulary = checkpoint.model.dimensions().vocabulary;
         let tokenizer = match self.tokenizer.open(Some(vocabulary))? {
             Some(tokenizer) => checkpoint.check(tokenizer)?,
             None => checkpoint.tokenizer()?,
         };
-        let (model, cache) = self.compile(checkpoint)?;
+        let (model, cache) = self.compile(checkpoint, recorder)?;
         Ok(Loaded { model, tokenizer, cache })
     }
 
@@ -154,6 +156,7 @@ impl ModelOptions {
     pub(crate) fn compile(
         &self,
         checkpoint: Checkpoint,
+        recorder: Option<&Arc<Recorder>>,
     ) -> Result<(LanguageModel, Option<Arc<ProgramCache>>), Failure> {
         let mut kept = None;
         let backend: Box<dyn Backend> = match self.device {
@@ -161,7 +164,10 @@ impl ModelOptions {
             Device::Sim => {
                 let engine = self.engine.simulator(usize::from(self.threads))?;
                 kept = engine.cache().cloned();
-                Box::new(engine)
+                Box::new(match recorder {
+                    Some(recorder) => engine.traced(Arc::clone(recorder)),
+                    None => engine,
+                })
             }
             Device::Reference => Box::new(Reference),
         };
@@ -170,7 +176,9 @@ impl ModelOptions {
             CacheType::F32 => DType::F32,
         };
         let options = LoadOptions { context: self.context as usize, cache };
-        let model = LanguageModel::load(checkpoint.model, checkpoint.weights, &*backend, options)?;
+        let (model, weights) = (checkpoint.model, checkpoint.weights);
+        let model =
+            LanguageModel::load_traced(model, weights, &*backend, options, recorder.cloned())?;
         kept.iter().for_each(|cache| program_cache::warn(cache));
         Ok((model, kept))
     }

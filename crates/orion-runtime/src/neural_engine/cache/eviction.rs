@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::{ProgramCache, read_entry};
 
 /// A temporary file this old was left behind by a process that ended early.
-const ABANDONED: Duration = Duration::from_secs(3600);
+const ABANDONED: Duration = Duration::from_hours(1);
 
 /// A file of the cache.
 struct Found {
