@@ -172,3 +172,37 @@ fn a_program_cache_that_cannot_be_written_is_one_warning() {
         .run("infer", &[&WRITE[..], &["--program-cache", &file, "--no-program-cache"]].concat());
     assert_eq!(outcome.code, Some(2), "{}", outcome.err);
 }
+
+/// The events of a trace that are spans.
+fn spans(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).expect("a trace");
+    let trace: Value = serde_json::from_str(&text).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events").clone();
+    assert!(events.iter().all(|event| event["ph"] == "X" || event["ph"] == "M"), "{text}");
+    events.into_iter().filter(|event| event["ph"] == "X").collect()
+}
+
+#[test]
+fn a_traced_run_writes_the_same_text_and_what_it_did() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("trace.json");
+    let name = file.display().to_string();
+    let common = ["infer", "--prompt", "Once", "--max-tokens", "3", "--temperature", "0"];
+    for device in ["cpu", "sim"] {
+        let plain = orion(&[&common[..], &["--device", device]].concat());
+        let traced = orion(&[&common[..], &["--device", device, "--trace", &name]].concat());
+        assert_eq!((traced.code, &traced.out, traced.err.as_str()), (Some(0), &plain.out, ""));
+        let spans = spans(&file);
+        let count = |category: &str| spans.iter().filter(|span| span["cat"] == category).count();
+        // The last token is written and not read.
+        assert_eq!((count("prompt"), count("token")), (1, 2));
+        let load = spans.iter().find(|span| span["name"] == "load the model").expect("the load");
+        assert_eq!(load["pid"], 1);
+        let modelled = spans.iter().filter(|span| span["pid"] == 2).count();
+        assert_eq!(modelled > 0, device == "sim");
+    }
+    let nowhere = folder.path().join("none").join("trace.json").display().to_string();
+    let refused = orion(&[&common[..], &["--trace", &nowhere]].concat());
+    assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""));
+    assert!(refused.err.contains(&nowhere), "{}", refused.err);
+}

@@ -147,6 +147,8 @@ impl EngineSession {
             let Some(port) = port_of(plan, cache.columns) else { continue };
             if !self.caches.contains_key(&cache.part.input) {
                 let surface = self.device.surface(port.bytes).map_err(failed)?;
+                let span = span(self.recorder.as_ref(), "stage", || format!("clear {}", port.name));
+                let _span = span.map(|span| span.with("bytes", surface.size()));
                 surface.clear();
                 let state = CacheState { surface, written: 0 };
                 self.caches.insert(cache.part.input.clone(), state);
