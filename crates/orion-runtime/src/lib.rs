@@ -12,6 +12,7 @@ pub mod neural_engine;
 mod placement;
 pub mod reference;
 pub mod tolerance;
+pub mod trace;
 pub mod weights;
 
 pub use backend::{

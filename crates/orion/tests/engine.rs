@@ -5,9 +5,11 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use support::{Tiny, orion};
+use support::{Tiny, orion, shell};
 
 /// Every file below a folder, by its path in it.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -221,4 +223,90 @@ fn the_doctor_says_what_it_sees_and_asks_the_engine() {
     let nowhere = orion(&["doctor", "--self-test", "-o", "/nowhere/report.json"]);
     assert_eq!(nowhere.code, Some(1));
     assert!(nowhere.err.contains("/nowhere/report.json"), "{}", nowhere.err);
+}
+/// The tiny model with a file of weights that was not changed just now.
+fn settled() -> Tiny {
+    let tiny = Tiny::new();
+    let weights = fs::File::options().write(true).open(tiny.path("model.safetensors"));
+    let hour_ago = SystemTime::now() - Duration::from_hours(1);
+    weights.and_then(|file| file.set_modified(hour_ago)).expect("a time of change");
+    tiny
+}
+
+const WRITE: [&str; 8] =
+    ["--prompt", "abc", "--max-tokens", "4", "--temperature", "0", "--device", "sim"];
+
+#[test]
+fn processes_share_constants_through_the_program_cache() {
+    let tiny = settled();
+    let folder = tiny.path("kept").display().to_string();
+    let run = |rest: &[&str]| {
+        let outcome = tiny.run("infer", &[&WRITE[..], rest].concat());
+        assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+        outcome
+    };
+    let cached = || run(&["--program-cache", &folder, "--verbose"]);
+    let expected = run(&["--no-program-cache"]).out;
+    // Two processes fill one cache at once.
+    thread::scope(|scope| {
+        let both = [scope.spawn(cached), scope.spawn(cached)];
+        both.into_iter().for_each(|run| assert_eq!(run.join().expect("a run").out, expected));
+    });
+    let third = cached();
+    assert_eq!(third.out, expected);
+    let told = third.err.lines().find(|line| line.starts_with("program cache")).expect("a line");
+    assert!(told.contains(&folder) && told.contains(" 0 misses, 0 evictions, 0 damaged"), "{told}");
+    assert!(!told.contains(" 0 hits"), "{told}");
+    // Named by the environment, and by nobody.
+    let all = tiny.arguments("infer", &WRITE);
+    let named = shell(&format!("ORION_CACHE='{folder}' exec \"$0\" \"$@\" -v"), &all);
+    assert!(named.err.contains(" 0 misses") && named.out == expected, "{}", named.err);
+    assert!(!run(&["--verbose"]).err.contains("program cache"));
+}
+
+#[test]
+fn a_program_cache_that_cannot_be_written_is_one_warning() {
+    let tiny = settled();
+    let file = tiny.write("kept", b"a file where the folder should be").display().to_string();
+    let outcome = tiny.run("infer", &[&WRITE[..], &["--program-cache", &file]].concat());
+    assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+    assert_eq!(outcome.err.lines().count(), 1, "{}", outcome.err);
+    assert!(outcome.err.starts_with("warning: the program cache"), "{}", outcome.err);
+    let outcome = tiny
+        .run("infer", &[&WRITE[..], &["--program-cache", &file, "--no-program-cache"]].concat());
+    assert_eq!(outcome.code, Some(2), "{}", outcome.err);
+}
+
+/// The events of a trace that are spans.
+fn spans(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).expect("a trace");
+    let trace: Value = serde_json::from_str(&text).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events").clone();
+    assert!(events.iter().all(|event| event["ph"] == "X" || event["ph"] == "M"), "{text}");
+    events.into_iter().filter(|event| event["ph"] == "X").collect()
+}
+
+#[test]
+fn a_traced_run_writes_the_same_text_and_what_it_did() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("trace.json");
+    let name = file.display().to_string();
+    let common = ["infer", "--prompt", "Once", "--max-tokens", "3", "--temperature", "0"];
+    for device in ["cpu", "sim"] {
+        let plain = orion(&[&common[..], &["--device", device]].concat());
+        let traced = orion(&[&common[..], &["--device", device, "--trace", &name]].concat());
+        assert_eq!((traced.code, &traced.out, traced.err.as_str()), (Some(0), &plain.out, ""));
+        let spans = spans(&file);
+        let count = |category: &str| spans.iter().filter(|span| span["cat"] == category).count();
+        // The last token is written and not read.
+        assert_eq!((count("prompt"), count("token")), (1, 2));
+        let load = spans.iter().find(|span| span["name"] == "load the model").expect("the load");
+        assert_eq!(load["pid"], 1);
+        let modelled = spans.iter().filter(|span| span["pid"] == 2).count();
+        assert_eq!(modelled > 0, device == "sim");
+    }
+    let nowhere = folder.path().join("none").join("trace.json").display().to_string();
+    let refused = orion(&[&common[..], &["--trace", &nowhere]].concat());
+    assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""));
+    assert!(refused.err.contains(&nowhere), "{}", refused.err);
 }

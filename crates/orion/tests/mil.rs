@@ -328,3 +328,45 @@ fn bad_files_are_refused_with_their_names_and_places() {
     let blob = orion(&["mil", "blob", &path(&files, "other")]);
     assert!(blob.code == Some(1) && blob.err.contains("BLOB001"), "{}", blob.err);
 }
+
+#[test]
+fn trace_shows_the_time_that_cost_says() {
+    let two = TEXT.replace(
+        "} -> (out);",
+        "} -> (out);\n    func other<ios18>(tensor<fp16, [1, 4]> a) { tensor<fp16, [1, 4]> y = relu(x = a); } -> (y);",
+    );
+    let files = folder(&[("a.mil", two.as_bytes())]);
+    let (file, out) = (path(&files, "a.mil"), path(&files, "trace.json"));
+    let cost = orion(&["mil", "cost", &file, "--target", "m1", "--format", "json"]);
+    let cost: Value = serde_json::from_str(&cost.out).expect("JSON");
+    let written = orion(&["mil", "trace", &file, "--target", "m1", "--out", &out]);
+    assert_eq!((written.code, written.out.as_str()), (Some(0), ""), "{}", written.err);
+    let printed = orion(&["mil", "trace", &file, "--target", "m1"]);
+    assert_eq!(printed.out, fs::read_to_string(&out).expect("the trace"));
+    let trace: Value = serde_json::from_str(&printed.out).expect("JSON");
+    let events = trace["traceEvents"].as_array().expect("events");
+    assert_eq!(events[0]["args"]["name"], "modelled M1, in-memory, not measured");
+    let micros = |category: &str, track: u64| -> f64 {
+        let spans = events.iter().filter(|event| event["cat"] == category && event["tid"] == track);
+        spans.filter_map(|span| span["dur"].as_f64()).sum()
+    };
+    let total = cost["total"]["seconds"].as_f64().expect("seconds") * 1e6;
+    let calls = micros("call", 1);
+    assert!((calls - total).abs() < 1e-6, "{calls} {total}");
+    // Floors, inputs and results, and operations fill the calls; so do the parts.
+    let filled = micros("part", 1) + micros("operation", 1);
+    assert!((filled - total).abs() < 1e-6, "{filled} {total}");
+    assert!((micros("part", 2) - total).abs() < 1e-6, "{total}");
+    let names: Vec<&str> = (events.iter())
+        .filter(|event| event["cat"] == "operation")
+        .filter_map(|event| event["name"].as_str())
+        .collect();
+    assert_eq!(names, ["add", "gelu", "relu"]);
+    let gelu = events.iter().find(|event| event["name"] == "gelu").expect("gelu");
+    assert_eq!(
+        (gelu["args"]["line"].as_u64(), gelu["args"]["result"].as_str()),
+        (Some(5), Some("out"))
+    );
+    let refused = orion_with_input(&["mil", "trace", "-"], "no program");
+    assert_eq!(refused.code, Some(1));
+}

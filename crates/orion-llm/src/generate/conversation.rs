@@ -8,6 +8,7 @@ use orion_compiler::{
     BuildError, Builder, DType, Diagnostics, Program, TensorType, Verified, verify,
 };
 use orion_runtime::backend::{Backend, CompileError, Executable, ProgramId, RunError, Session};
+use orion_runtime::trace::Recorder;
 use orion_runtime::weights::WeightSet;
 use orion_runtime::{TensorView, TensorViewMut, Widths};
 
@@ -100,6 +101,7 @@ pub struct LanguageModel {
     cache: DType,
     /// Tokens that programs take, from few to many; none if they take as many as there are.
     buckets: Vec<usize>,
+    recorder: Option<Arc<Recorder>>,
 }
 
 impl LanguageModel {
@@ -110,6 +112,17 @@ impl LanguageModel {
         weights: Arc<WeightSet>,
         backend: &dyn Backend,
         options: LoadOptions,
+    ) -> Result<Self, GenerateError> {
+        Self::load_traced(model, weights, backend, options, None)
+    }
+
+    /// The same, and who is told what conversations read.
+    pub fn load_traced(
+        model: Box<dyn Model>,
+        weights: Arc<WeightSet>,
+        backend: &dyn Backend,
+        options: LoadOptions,
+        recorder: Option<Arc<Recorder>>,
     ) -> Result<Self, GenerateError> {
         let executable = backend.load(Arc::clone(&weights))?;
         let context = options.context.clamp(1, model.dimensions().context);
@@ -122,7 +135,7 @@ impl LanguageModel {
         buckets.iter_mut().for_each(|tokens| *tokens = (*tokens).clamp(1, context));
         buckets.sort_unstable();
         buckets.dedup();
-        let this = Self { model, weights, executable, programs, context, cache, buckets };
+        let this = Self { model, weights, executable, programs, context, cache, buckets, recorder };
         this.pass(this.width(1))?;
         Ok(this)
     }
@@ -162,6 +175,10 @@ impl LanguageModel {
         if let Some(&known) = programs.get(&tokens) {
             return Ok(known);
         }
+        let span = |recorder: &Arc<Recorder>| {
+            recorder.span("prepare", format!("prepare a program for {tokens} tokens"))
+        };
+        let _span = self.recorder.as_ref().map(span);
         let cache = Some(Cache { capacity: self.context, dtype: self.cache });
         let pass = Pass { batch: 1, tokens, cache, logits: self.logits_of() };
         let program = self.executable.add(&forward(&*self.model, &self.weights, pass)?)?;
@@ -264,6 +281,12 @@ impl Conversation<'_> {
             let tokens = self.tokens.len() + tokens.len();
             return Err(GenerateError::ContextFull { tokens, context: self.model.context });
         }
+        let at = self.tokens.len();
+        let span = |recorder: &Arc<Recorder>| match tokens.len() {
+            1 if at > 0 => recorder.span("token", format!("token {at}")),
+            count => recorder.span("prompt", format!("{count} tokens from {at}")),
+        };
+        let _span = self.model.recorder.as_ref().map(span);
         match self.model.buckets.first() {
             None => self.feed_exactly(tokens),
             Some(&few) => self.feed_filled(tokens, few),

@@ -12,11 +12,14 @@ use orion_compiler::mil::lower::Storage;
 use orion_compiler::partition::{Cut, Side};
 use orion_compiler::{Op, TensorType, Verified};
 
+use super::blobs::Blob;
+use super::cache::ProgramCache;
 use super::plan::{EnginePlan, PlanBuilder};
 use super::session::EngineSession;
 use super::{Device, DeviceError};
 use crate::backend::{Backend, CompileError, Executable, ProgramId, Session, Support, Widths};
 use crate::cpu::Cpu;
+use crate::trace::Recorder;
 use crate::weights::WeightSet;
 
 /// How programs are made for the engine.
@@ -32,6 +35,10 @@ pub struct EngineOptions {
     pub widths: Widths,
     /// Threads of the CPU for what the engine does not do; 0 takes all cores.
     pub threads: usize,
+    /// Where constants of programs are kept from run to run. Weights that lie in no file are computed every time.
+    pub cache: Option<Arc<ProgramCache>>,
+    /// Who is told what runs do.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// The Neural Engine.
@@ -57,6 +64,18 @@ impl NeuralEngine {
     pub fn device(&self) -> &Arc<dyn Device> {
         &self.device
     }
+
+    /// The same engine, which tells what runs do.
+    #[must_use]
+    pub fn traced(mut self, recorder: Arc<Recorder>) -> Self {
+        self.options.recorder = Some(recorder);
+        self
+    }
+
+    /// Where constants of programs are kept from run to run.
+    pub fn cache(&self) -> Option<&Arc<ProgramCache>> {
+        self.options.cache.as_ref()
+    }
 }
 
 impl Backend for NeuralEngine {
@@ -74,10 +93,12 @@ impl Backend for NeuralEngine {
 
     fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError> {
         let host = self.host.load(Arc::clone(&weights))?;
+        let identity = self.options.cache.as_ref().and_then(|_| weights.identity());
         Ok(Arc::new(EngineExecutable {
             device: Arc::clone(&self.device),
             host,
             weights,
+            identity,
             options: self.options.clone(),
             constants: Mutex::default(),
             programs: Arc::default(),
@@ -91,9 +112,11 @@ struct EngineExecutable {
     device: Arc<dyn Device>,
     host: Arc<dyn Executable>,
     weights: Arc<WeightSet>,
+    /// Of the weights, where constants are kept.
+    identity: Option<u128>,
     options: EngineOptions,
     /// Files of constants by how they are computed, for all programs of the model.
-    constants: Mutex<BTreeMap<String, Arc<[u8]>>>,
+    constants: Mutex<BTreeMap<String, Blob>>,
     programs: Plans,
 }
 
@@ -122,6 +145,8 @@ impl Executable for EngineExecutable {
             weights: &self.weights,
             storage: self.options.storage,
             constants: &mut constants,
+            cache: self.options.cache.as_deref().zip(self.identity),
+            recorder: self.options.recorder.as_ref(),
         };
         let mut plan = EnginePlan::new(program, &pieces);
         for piece in &pieces.partition.pieces {
@@ -140,6 +165,7 @@ impl Executable for EngineExecutable {
             Arc::clone(&self.device),
             self.host.session(),
             Arc::clone(&self.programs),
+            self.options.recorder.clone(),
         ))
     }
 }

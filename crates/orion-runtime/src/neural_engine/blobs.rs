@@ -30,6 +30,11 @@ impl BlobFiles {
         self.files.insert(path.into(), Arc::new(bytes));
     }
 
+    /// Adds a file whose bytes are shared.
+    pub(super) fn share(&mut self, path: impl Into<String>, blob: Blob) {
+        self.files.insert(path.into(), blob);
+    }
+
     /// The files, by path.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.files.iter().map(|(path, blob)| (path.as_str(), (**blob).as_ref()))

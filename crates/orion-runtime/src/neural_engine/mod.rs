@@ -30,6 +30,7 @@
 
 pub mod backend;
 mod blobs;
+mod cache;
 pub mod device;
 mod error;
 mod plan;
@@ -42,6 +43,7 @@ mod surface;
 
 pub use backend::{EngineOptions, NeuralEngine};
 pub use blobs::BlobFiles;
+pub use cache::{CacheCounters, ProgramCache};
 pub use device::{
     Attributes, CompiledProgram, Counters, Description, Device, Evaluation, Procedure,
     ProgramSource, Request,

@@ -9,10 +9,13 @@ use orion_compiler::partition::Piece;
 use orion_compiler::{DType, Program, TensorType, ValueId, verify};
 
 use super::backend::refused;
+use super::blobs::Blob;
+use super::cache::{KeyBuilder, ProgramCache};
 use super::storage::constant_file;
 use super::{BlobFiles, CompiledProgram, Device, Port, ProgramSource};
 use crate::backend::{CompileError, Executable, ProgramId};
 use crate::expression::evaluate;
+use crate::trace::{Recorder, Span};
 use crate::weights::WeightSet;
 
 /// A program in pieces, compiled.
@@ -45,12 +48,13 @@ pub(super) struct Cache {
 
 /// A piece.
 pub(super) enum Step {
-    Host { program: ProgramId, inputs: Vec<ValueId>, outputs: Vec<ValueId> },
+    Host { label: String, program: ProgramId, inputs: Vec<ValueId>, outputs: Vec<ValueId> },
     Engine(EngineStep),
 }
 
 /// A program of the engine.
 pub(super) struct EngineStep {
+    pub(super) label: String,
     pub(super) program: Arc<dyn CompiledProgram>,
     pub(super) inputs: Vec<(Port, ValueId)>,
     pub(super) outputs: Vec<(Port, ValueId)>,
@@ -96,7 +100,18 @@ pub(super) struct PlanBuilder<'a> {
     pub(super) host: &'a dyn Executable,
     pub(super) weights: &'a WeightSet,
     pub(super) storage: Storage,
-    pub(super) constants: &'a mut BTreeMap<String, Arc<[u8]>>,
+    pub(super) constants: &'a mut BTreeMap<String, Blob>,
+    /// Constants of other runs, and what tells the weights from others.
+    pub(super) cache: Option<(&'a ProgramCache, u128)>,
+    pub(super) recorder: Option<&'a Arc<Recorder>>,
+}
+
+/// How a constant comes about.
+enum Numbers<'a> {
+    /// The program says them.
+    Literal(Vec<f32>, &'a Constant),
+    /// They are computed from weights; the expression as text, with how it is stored, too.
+    Computed(String, &'a Program, &'a Constant),
 }
 
 impl PlanBuilder<'_> {
@@ -107,7 +122,9 @@ impl PlanBuilder<'_> {
     ) -> Result<(), CompileError> {
         let program = verify(piece.program.clone())
             .map_err(|error| CompileError::Unsupported { reason: error.to_string() })?;
+        let _span = self.span("compile", || format!("plan {} for the CPU", piece.label));
         plan.steps.push(Step::Host {
+            label: piece.label.clone(),
             program: self.host.add(&program)?,
             inputs: piece.inputs.iter().map(|port| port.value).collect(),
             outputs: piece.outputs.iter().map(|port| port.value).collect(),
@@ -124,14 +141,23 @@ impl PlanBuilder<'_> {
         let program =
             verify(piece.program.clone()).map_err(|error| unsupported(error.to_string()))?;
         let target = self.device.description().target;
+        let lowering = self.span("lower", || format!("lower {}", piece.label));
         let lowered = lower_stored(&program, target, self.storage).map_err(|diagnostic| {
             unsupported(format!("{}: {}: {}", piece.label, diagnostic.code, diagnostic.message))
         })?;
-        let blobs = self.blobs(piece, &lowered)?;
+        drop(lowering);
+        let mut span = self.span("constants", || format!("constants of {}", piece.label));
+        let blobs = self.blobs(piece, &lowered, span.as_mut())?;
+        drop(span);
         let source = ProgramSource { name: &piece.label, text: &lowered.text, blobs: &blobs };
+        let compiling = self.span("compile", || format!("compile {}", piece.label));
+        let compiling = compiling.map(|span| span.with("bytes", blobs.total_bytes()));
         let compiled: Arc<dyn CompiledProgram> =
             Arc::from(self.device.compile(&source).map_err(refused)?);
+        drop(compiling);
+        let loading = self.span("load", || format!("load {}", piece.label));
         compiled.load().map_err(refused)?;
+        drop(loading);
         let attributes = compiled.attributes().map_err(refused)?;
         let procedure =
             attributes.procedures.into_iter().next().ok_or_else(|| {
@@ -160,44 +186,108 @@ impl PlanBuilder<'_> {
         };
         let inputs = bind(procedure.inputs, &lowered.inputs, &piece.inputs)?;
         let outputs = bind(procedure.outputs, &lowered.outputs, &piece.outputs)?;
-        plan.steps.push(Step::Engine(EngineStep { program: compiled, inputs, outputs }));
+        plan.steps.push(Step::Engine(EngineStep {
+            label: piece.label.clone(),
+            program: compiled,
+            inputs,
+            outputs,
+        }));
         Ok(())
     }
 
-    /// The files of a program's constants. What two programs compute alike is computed once.
-    fn blobs(&mut self, piece: &Piece, lowered: &Lowered) -> Result<BlobFiles, CompileError> {
-        let mut files = BlobFiles::new();
-        for constant in &lowered.constants {
-            let bytes = match &constant.content {
-                Content::Literal(tensor) => file_of(&tensor.to_f32(), constant),
-                Content::Weight(name) => {
-                    let expression = piece.weights.iter().find(|found| found.name == *name);
-                    let program = &expression
-                        .ok_or_else(|| CompileError::Unsupported {
-                            reason: format!("{}: nothing computes `{name}`", piece.label),
-                        })?
-                        .program;
-                    let key = format!("{:?} {program}", constant.part);
-                    match self.constants.get(&key) {
-                        Some(known) => Arc::clone(known),
-                        None => {
-                            let read = |name: &str, ty: &TensorType| self.weights.read(name, ty);
-                            let bytes = file_of(&evaluate(program, &read)?, constant);
-                            self.constants.insert(key, Arc::clone(&bytes));
-                            bytes
-                        }
+    fn span(&self, category: &'static str, name: impl FnOnce() -> String) -> Option<Span> {
+        self.recorder.map(|recorder| recorder.span(category, name()))
+    }
+
+    /// The files of a program's constants. What two programs compute alike is computed once, and not at all if another run
+    /// has left it in the cache.
+    fn blobs(
+        &mut self,
+        piece: &Piece,
+        lowered: &Lowered,
+        span: Option<&mut Span>,
+    ) -> Result<BlobFiles, CompileError> {
+        let constants = constants_of(piece, lowered)?;
+        let computed: Vec<&str> = constants
+            .iter()
+            .filter(|(_, numbers)| matches!(numbers, Numbers::Computed(..)))
+            .map(|(path, _)| *path)
+            .collect();
+        let target = self.device.description().target;
+        let entry = self.cache.filter(|_| !computed.is_empty()).map(|(cache, weights)| {
+            let mut key = KeyBuilder::new(&lowered.text, target, weights);
+            for (path, numbers) in &constants {
+                match numbers {
+                    Numbers::Literal(numbers, _) => {
+                        let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+                        key.constant(path, &bytes);
                     }
+                    Numbers::Computed(text, ..) => key.constant(path, text.as_bytes()),
                 }
+            }
+            (cache, key.finish())
+        });
+        let kept = entry.and_then(|(cache, key)| cache.load(key, &lowered.text, &computed));
+        if let (Some(span), Some(_)) = (span, entry) {
+            span.argument("cache", if kept.is_some() { "hit" } else { "miss" });
+        }
+        let mut files = BlobFiles::new();
+        let mut made: Vec<(&str, Blob)> = Vec::with_capacity(computed.len());
+        for (path, numbers) in constants {
+            let (text, program, constant) = match numbers {
+                Numbers::Literal(numbers, constant) => {
+                    files.insert(path, file_of(&numbers, constant));
+                    continue;
+                }
+                Numbers::Computed(text, program, constant) => (text, program, constant),
             };
-            files.insert(constant.path.clone(), bytes);
+            let blob =
+                match (self.constants.get(&text), kept.as_ref().and_then(|kept| kept.get(path))) {
+                    (Some(known), _) => Arc::clone(known),
+                    (None, Some(kept)) => Arc::clone(kept),
+                    (None, None) => {
+                        let read = |name: &str, ty: &TensorType| self.weights.read(name, ty);
+                        Arc::new(file_of(&evaluate(program, &read)?, constant))
+                    }
+                };
+            self.constants.insert(text, Arc::clone(&blob));
+            files.share(path, Arc::clone(&blob));
+            made.push((path, blob));
+        }
+        if let (Some((cache, key)), None) = (entry, kept) {
+            cache.store(key, &lowered.text, &made);
         }
         Ok(files)
     }
 }
 
-fn file_of(numbers: &[f32], constant: &Constant) -> Arc<[u8]> {
+/// The files of a program's constants, and how their numbers come about.
+fn constants_of<'a>(
+    piece: &'a Piece,
+    lowered: &'a Lowered,
+) -> Result<Vec<(&'a str, Numbers<'a>)>, CompileError> {
+    let numbers = |constant: &'a Constant| match &constant.content {
+        Content::Literal(tensor) => Ok(Numbers::Literal(tensor.to_f32(), constant)),
+        Content::Weight(name) => {
+            let expression = piece.weights.iter().find(|found| found.name == *name);
+            let program = &expression
+                .ok_or_else(|| CompileError::Unsupported {
+                    reason: format!("{}: nothing computes `{name}`", piece.label),
+                })?
+                .program;
+            let text = format!("{:?} {program}", constant.part);
+            Ok(Numbers::Computed(text, program, constant))
+        }
+    };
+    (lowered.constants.iter())
+        .map(|constant| Ok((constant.path.as_str(), numbers(constant)?)))
+        .collect()
+}
+
+/// A file with one constant, in the form that the text reads.
+fn file_of(numbers: &[f32], constant: &Constant) -> Vec<u8> {
     let rows = constant.ty.shape.first().copied().unwrap_or(1);
-    constant_file(numbers, rows, constant.part).into()
+    constant_file(numbers, rows, constant.part)
 }
 
 /// Whether the host keeps a value as whole numbers.

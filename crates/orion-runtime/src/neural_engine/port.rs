@@ -48,6 +48,11 @@ impl Port {
         self.planes() * self.height * self.width
     }
 
+    /// Bytes that the host copies for so many elements, as [counters](super::Counters) count them.
+    pub(super) fn staged(&self, elements: usize) -> u64 {
+        self.element.bytes_of(elements).map_or(0, |bytes| bytes as u64)
+    }
+
     /// Channels of all images.
     pub fn planes(&self) -> usize {
         self.batch * self.channels

@@ -10,8 +10,9 @@ use orion_compiler::{TensorType, ValueId};
 
 use super::backend::Plans;
 use super::plan::{Cache, EnginePlan, EngineStep, Step, is_integer};
-use super::{Device, DeviceError, Port, Request, Surface};
+use super::{Device, DeviceError, Evaluation, Port, Request, Surface};
 use crate::backend::{ProgramId, RunError, Session, TensorView, TensorViewMut, check_arguments};
+use crate::trace::{Recorder, Span};
 
 /// How often a run is tried that failed for a reason that may pass.
 const TRIES: usize = 3;
@@ -24,6 +25,7 @@ pub(super) struct EngineSession {
     caches: BTreeMap<String, CacheState>,
     /// Surfaces and host memory of each program.
     memory: BTreeMap<usize, Memory>,
+    recorder: Option<Arc<Recorder>>,
 }
 
 /// A part of a cache.
@@ -53,8 +55,14 @@ struct Held {
 }
 
 impl EngineSession {
-    pub(super) fn new(device: Arc<dyn Device>, host: Box<dyn Session>, programs: Plans) -> Self {
-        Self { device, host, programs, caches: BTreeMap::new(), memory: BTreeMap::new() }
+    pub(super) fn new(
+        device: Arc<dyn Device>,
+        host: Box<dyn Session>,
+        programs: Plans,
+        recorder: Option<Arc<Recorder>>,
+    ) -> Self {
+        let (caches, memory) = (BTreeMap::new(), BTreeMap::new());
+        Self { device, host, programs, caches, memory, recorder }
     }
 }
 
@@ -195,7 +203,8 @@ impl EngineSession {
         self.provide_caches(plan, position)?;
         for (index, step) in plan.steps.iter().enumerate() {
             match step {
-                Step::Host { program, inputs, outputs } => {
+                Step::Host { label, program, inputs, outputs } => {
+                    let _span = span(self.recorder.as_ref(), "host", || label.clone());
                     self.run_host(plan, values, *program, inputs, outputs)?;
                 }
                 Step::Engine(step) => {
@@ -205,7 +214,7 @@ impl EngineSession {
         }
         self.append(plan, values, position, meant)?;
         for &(index, value) in &plan.outputs {
-            on_host(plan, values, value)?;
+            on_host(plan, values, value, self.recorder.as_ref())?;
             let (Some(held), Some(output)) = (values.get(&value), outputs.get_mut(index)) else {
                 continue;
             };
@@ -227,6 +236,8 @@ impl EngineSession {
             let Some(port) = port_of(plan, cache.columns) else { continue };
             if !self.caches.contains_key(&cache.part.input) {
                 let surface = self.device.surface(port.bytes).map_err(failed)?;
+                let span = span(self.recorder.as_ref(), "stage", || format!("clear {}", port.name));
+                let _span = span.map(|span| span.with("bytes", surface.size()));
                 surface.clear();
                 let state = CacheState { surface, written: 0 };
                 self.caches.insert(cache.part.input.clone(), state);
@@ -234,6 +245,9 @@ impl EngineSession {
             let Some(state) = self.caches.get_mut(&cache.part.input) else { continue };
             if state.written > position {
                 let region = port.columns(position.min(port.width)..state.written.min(port.width));
+                let _span = staging(self.recorder.as_ref(), port, region.elements(), || {
+                    format!("clear {}", port.name)
+                });
                 let zeros = vec![0.0; region.elements()];
                 state.surface.write_region_f32(port, &region, &zeros).map_err(failed)?;
                 state.written = position;
@@ -259,6 +273,12 @@ impl EngineSession {
             };
             let count = layout.width.min(meant).min(port.width.saturating_sub(position));
             let region = layout.columns(0..count);
+            let mut span = staging(self.recorder.as_ref(), layout, region.elements(), || {
+                format!("append to {}", port.name)
+            });
+            if let Some(span) = &mut span {
+                span.count("bytes", port.staged(region.elements()));
+            }
             let mut columns = vec![0.0; region.elements()];
             from.read_region_f32(layout, &region, &mut columns).map_err(failed)?;
             let place = port.columns(position..position + count);
@@ -277,7 +297,7 @@ impl EngineSession {
         outputs: &[ValueId],
     ) -> Result<(), RunError> {
         for &value in inputs {
-            on_host(plan, values, value)?;
+            on_host(plan, values, value, self.recorder.as_ref())?;
         }
         // Results are taken out while operands are lent.
         let mut results: Vec<(ValueId, Held)> = (outputs.iter())
@@ -339,6 +359,9 @@ impl EngineSession {
                 held.surface = Some((surface, port.clone()));
             }
             if let (Some((surface, layout)), false) = (&held.surface, held.on_engine) {
+                let _span = staging(self.recorder.as_ref(), layout, layout.elements(), || {
+                    format!("write {}", layout.name)
+                });
                 surface.write_f32(layout, &held.reals).map_err(failed)?;
                 held.on_engine = true;
             }
@@ -377,11 +400,19 @@ impl EngineSession {
         };
         let mut tries = 1;
         loop {
-            match step.program.eval(request) {
+            let mut span = span(self.recorder.as_ref(), "dispatch", || step.label.clone());
+            let result = step.program.eval(request);
+            if let (Some(span), Some(recorder)) = (&mut span, &self.recorder) {
+                let device = &self.device.description().name;
+                tell(span, recorder, device, &step.label, &result);
+            }
+            drop(span);
+            match result {
                 Ok(_) => return Ok(()),
                 Err(error) if error.is_transient() && tries < TRIES => {
                     tries += 1;
                     // What the service forgot has to be loaded again; the operands are still in their surfaces.
+                    let _span = self::span(self.recorder.as_ref(), "load", || step.label.clone());
                     step.program.load().map_err(failed)?;
                 }
                 Err(error) => return Err(failed(error)),
@@ -403,12 +434,14 @@ fn on_host(
     plan: &EnginePlan,
     values: &mut BTreeMap<ValueId, Held>,
     value: ValueId,
+    recorder: Option<&Arc<Recorder>>,
 ) -> Result<(), RunError> {
     let Some(held) = values.get_mut(&value) else { return Ok(()) };
     if held.on_host || !held.on_engine {
         return Ok(());
     }
     if let Some((surface, port)) = &held.surface {
+        let _span = staging(recorder, port, port.elements(), || format!("read {}", port.name));
         held.reals.resize(plan.types.get(&value).map_or(0, TensorType::elements), 0.0);
         surface.read_f32(port, &mut held.reals).map_err(failed)?;
         held.on_host = true;
@@ -424,6 +457,43 @@ fn port_of(plan: &EnginePlan, value: ValueId) -> Option<&Port> {
         }
         Step::Host { .. } => None,
     })
+}
+
+/// What begins now, where runs are traced.
+fn span(
+    recorder: Option<&Arc<Recorder>>,
+    category: &'static str,
+    name: impl FnOnce() -> String,
+) -> Option<Span> {
+    recorder.map(|recorder| recorder.span(category, name()))
+}
+
+/// A copy of so many elements between host and surface.
+fn staging(
+    recorder: Option<&Arc<Recorder>>,
+    port: &Port,
+    elements: usize,
+    name: impl FnOnce() -> String,
+) -> Option<Span> {
+    span(recorder, "stage", name).map(|span| span.with("bytes", port.staged(elements)))
+}
+
+/// Says of a dispatch how it ended, and what it takes by the modelled clock.
+fn tell(
+    span: &mut Span,
+    recorder: &Recorder,
+    device: &str,
+    label: &str,
+    result: &Result<Evaluation, DeviceError>,
+) {
+    match result {
+        Ok(Evaluation { modelled_seconds: Some(seconds) }) => {
+            span.argument("modelled_us", seconds * 1e6);
+            recorder.modelled(device, label, *seconds);
+        }
+        Ok(_) => {}
+        Err(error) => span.argument("failed", error.rule()),
+    }
 }
 
 fn failed(error: DeviceError) -> RunError {

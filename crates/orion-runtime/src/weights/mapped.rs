@@ -8,7 +8,7 @@ use std::{
 
 use orion_kernels::MappedFile;
 
-use super::{LoadError, Place, SkippedEntry, WeightEntry, WeightSource};
+use super::{LoadError, Place, SkippedEntry, WeightEntry, WeightSource, identity};
 
 /// Opens and maps the regular file at `path`. Anything else (a pipe, a device) could block or have no length.
 pub(crate) fn map(path: &Path) -> Result<Contents, LoadError> {
@@ -20,7 +20,12 @@ pub(crate) fn map(path: &Path) -> Result<Contents, LoadError> {
             remedy: "give a model file that can be mapped into memory",
         });
     }
-    MappedFile::open(path).map(Contents::Mapped).map_err(LoadError::io(path))
+    let file = MappedFile::open(path).map_err(LoadError::io(path))?;
+    // What is at the path before and after is what was mapped in between.
+    let before = identity::of_file(path, &metadata);
+    let after = std::fs::metadata(path).ok().and_then(|after| identity::of_file(path, &after));
+    let identity = if before == after { after } else { None };
+    Ok(Contents::Mapped { file, identity })
 }
 
 /// Tensors by name, in file order.
@@ -76,7 +81,12 @@ impl EntryTable {
 /// The contents of a file.
 pub(crate) enum Contents {
     /// A file in the file system.
-    Mapped(MappedFile),
+    Mapped {
+        /// Its bytes.
+        file: MappedFile,
+        /// What tells it from others; `None` where that is not sure.
+        identity: Option<String>,
+    },
     /// A file that the program was built with.
     Embedded(&'static [u8]),
 }
@@ -84,7 +94,7 @@ pub(crate) enum Contents {
 impl Contents {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
-            Self::Mapped(file) => file.bytes(),
+            Self::Mapped { file, .. } => file.bytes(),
             Self::Embedded(bytes) => bytes,
         }
     }
@@ -115,6 +125,14 @@ impl WeightSource for MappedWeights {
         &self.origin
     }
 
+    fn files(&self) -> Option<Vec<&str>> {
+        let identities = self.files.iter().map(|file| match file {
+            Contents::Mapped { identity, .. } => identity.as_deref(),
+            Contents::Embedded(_) => None,
+        });
+        identities.collect()
+    }
+
     fn entries(&self) -> &[WeightEntry] {
         self.table.entries()
     }
@@ -134,7 +152,7 @@ impl WeightSource for MappedWeights {
     fn release(&self, entry: &WeightEntry, bytes: Range<usize>) {
         let start = entry.range.start.saturating_add(bytes.start).min(entry.range.end);
         let end = entry.range.start.saturating_add(bytes.end).min(entry.range.end);
-        if let Contents::Mapped(file) = &self.files[entry.part]
+        if let Contents::Mapped { file, .. } = &self.files[entry.part]
             && start < end
         {
             file.discard(start..end);

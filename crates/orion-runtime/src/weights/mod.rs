@@ -8,6 +8,7 @@ mod cursor;
 mod error;
 pub mod gguf;
 pub mod hugging_face;
+mod identity;
 pub mod llama2c;
 mod mapped;
 mod memory;
@@ -78,6 +79,12 @@ pub struct SkippedEntry {
 pub trait WeightSource: Send + Sync {
     /// The file or folder that the weights come from, as messages name it.
     fn origin(&self) -> &Path;
+
+    /// What tells each of the source's files from others, and from itself after a change, without reading it; `None` where
+    /// the tensors are in no file, or a file has just been changed.
+    fn files(&self) -> Option<Vec<&str>> {
+        None
+    }
 
     /// All usable tensors, in the order of the file.
     fn entries(&self) -> &[WeightEntry];

@@ -8,6 +8,7 @@ use orion_compiler::{DType, TensorType};
 use orion_kernels::format::{WeightFormat, decode};
 use orion_kernels::matmul::{MatrixSource, PackedMatrix};
 use orion_kernels::pool::Pool;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::{WeightEntry, WeightSource};
 use crate::backend::CompileError;
@@ -110,6 +111,20 @@ impl WeightSet {
     /// The file that the weights come from.
     pub fn source(&self) -> &Arc<dyn WeightSource> {
         &self.source
+    }
+
+    /// What tells these weights from others without reading them: the files, where each weight lies in them and how it is
+    /// read, in 128 bits (XXH3). `None` where weights are in no file, or a file has just been changed.
+    pub fn identity(&self) -> Option<u128> {
+        let mut hash = Xxh3::new();
+        for file in self.source.files()? {
+            hash.update(file.as_bytes());
+            hash.update(b"\n");
+        }
+        for (name, bound) in &self.weights {
+            hash.update(format!("{name:?} {bound:?}\n").as_bytes());
+        }
+        Some(hash.digest128())
     }
 
     fn find(&self, name: &str, ty: &TensorType) -> Result<&Bound, CompileError> {

@@ -15,6 +15,7 @@ use orion_llm::train::{
 use serde_json::json;
 
 use super::model::{ModelOptions, training_cpu};
+use super::program_cache;
 use crate::failure::Failure;
 use crate::output;
 
@@ -64,7 +65,7 @@ impl Inference {
     fn run(self) -> Result<(), Failure> {
         let start = Instant::now();
         let checkpoint = self.model.open()?;
-        let model = self.model.compile(checkpoint)?;
+        let (model, cache) = self.model.compile(checkpoint, None)?;
         let vocabulary = model.dimensions().vocabulary as u32;
         // Any tokens do: what they are changes nothing about the work.
         let prompt: Vec<u32> =
@@ -94,6 +95,9 @@ impl Inference {
             times.sort_unstable();
             f64::from(count) / times[times.len() / 2].as_secs_f64()
         };
+        if self.model.verbose {
+            cache.iter().for_each(|cache| program_cache::tell(cache));
+        }
         let prefill = rate(self.prompt_tokens, &mut prefill);
         let decode = rate(self.tokens, &mut decode);
         if self.json {

@@ -53,7 +53,7 @@ Ctrl-C stops an answer.";
 impl Chat {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let sampler = self.sampling.sampler()?;
-        let Loaded { model, tokenizer } = self.model.load()?;
+        let Loaded { model, tokenizer, .. } = self.model.load(None)?;
         let template = tokenizer.compile_chat_template()?;
         if template.is_none() {
             output::note(

@@ -1,5 +1,6 @@
 //! The options that say which Neural Engine runs, and how programs are made for it; shared by the commands that run one.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -36,6 +37,12 @@ pub(crate) struct EngineArguments {
     /// Keeps squares in norms within f16, for models with large activations, at the price of a few operations
     #[arg(long)]
     pub(crate) ranged_norms: bool,
+    /// Folder where constants of programs are kept from run to run [default: ORION_CACHE, else the system's for caches]
+    #[arg(long, value_name = "DIR", conflicts_with = "no_program_cache")]
+    pub(crate) program_cache: Option<PathBuf>,
+    /// Keep nothing from run to run
+    #[arg(long)]
+    pub(crate) no_program_cache: bool,
 }
 
 impl EngineArguments {
@@ -68,6 +75,8 @@ impl EngineArguments {
             ranged_norms: self.ranged_norms,
             widths: Widths::Buckets(buckets.into()),
             threads,
+            cache: self.cache(),
+            recorder: None,
         }
     }
 }

@@ -16,6 +16,7 @@ mod mil;
 mod model;
 mod plan;
 mod plot;
+mod program_cache;
 mod quantize;
 mod sampling;
 mod tokenize;

@@ -1,6 +1,7 @@
 //! The options that say which model runs, where and how; shared by the commands that run one.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use orion_compiler::DType;
@@ -10,9 +11,12 @@ use orion_llm::{Checkpoint, GenerateError, LanguageModel, LoadOptions};
 use orion_runtime::Backend;
 use orion_runtime::cpu::{Cpu, MatmulPrecision};
 use orion_runtime::disaggregated::Disaggregated;
+use orion_runtime::neural_engine::ProgramCache;
 use orion_runtime::reference::Reference;
+use orion_runtime::trace::Recorder;
 
 use super::engine::EngineArguments;
+use super::program_cache;
 use crate::default_model;
 use crate::failure::Failure;
 
@@ -127,6 +131,8 @@ pub(crate) fn weight_type(text: &str) -> Result<DType, String> {
 pub(crate) struct Loaded {
     pub(crate) model: LanguageModel,
     pub(crate) tokenizer: Tokenizer,
+    /// Where constants of the engine's programs are kept.
+    pub(crate) cache: Option<Arc<ProgramCache>>,
 }
 
 impl ModelOptions {
@@ -141,28 +147,42 @@ impl ModelOptions {
     }
 
     /// Opens the model and brings it onto its device.
-    pub(crate) fn load(&self) -> Result<Loaded, Failure> {
+    pub(crate) fn load(&self, recorder: Option<&Arc<Recorder>>) -> Result<Loaded, Failure> {
+        let _span = recorder.map(|recorder| recorder.span("load", "load the model"));
         let checkpoint = self.open()?;
         let vocabulary = checkpoint.model.dimensions().vocabulary;
         let tokenizer = match self.tokenizer.open(Some(vocabulary))? {
             Some(tokenizer) => checkpoint.check(tokenizer)?,
             None => checkpoint.tokenizer()?,
         };
-        let model = self.compile(checkpoint)?;
-        Ok(Loaded { model, tokenizer })
+        let (model, cache) = self.compile(checkpoint, recorder)?;
+        Ok(Loaded { model, tokenizer, cache })
     }
 
     /// Brings an opened model onto its device.
-    pub(crate) fn compile(&self, checkpoint: Checkpoint) -> Result<LanguageModel, Failure> {
+    pub(crate) fn compile(
+        &self,
+        checkpoint: Checkpoint,
+        recorder: Option<&Arc<Recorder>>,
+    ) -> Result<(LanguageModel, Option<Arc<ProgramCache>>), Failure> {
+        let mut kept = None;
         let threads = usize::from(self.threads);
-        let device = if self.ane { Device::Sim } else { self.device };
+        let device = if self.ane || self.ane_prefill { Device::Sim } else { self.device };
         let backend: Box<dyn Backend> = match device {
-            _ if self.ane_prefill => Box::new(Disaggregated::new(
-                Box::new(self.engine.simulator(threads)?),
-                Box::new(Cpu::new(threads)),
-            )),
             Device::Cpu => Box::new(Cpu::new(threads)),
-            Device::Sim => Box::new(self.engine.simulator(threads)?),
+            Device::Sim => {
+                let mut engine = self.engine.simulator(threads)?;
+                kept = engine.cache().cloned();
+                if let Some(recorder) = recorder {
+                    engine = engine.traced(Arc::clone(recorder));
+                }
+                if self.ane_prefill {
+                    let decode = Box::new(Cpu::new(threads));
+                    Box::new(Disaggregated::new(Box::new(engine), decode))
+                } else {
+                    Box::new(engine)
+                }
+            }
             Device::Reference => Box::new(Reference),
         };
         let cache = match self.cache_dtype {
@@ -170,6 +190,10 @@ impl ModelOptions {
             CacheType::F32 => DType::F32,
         };
         let options = LoadOptions { context: self.context as usize, cache };
-        Ok(LanguageModel::load(checkpoint.model, checkpoint.weights, &*backend, options)?)
+        let (model, weights) = (checkpoint.model, checkpoint.weights);
+        let model =
+            LanguageModel::load_traced(model, weights, &*backend, options, recorder.cloned())?;
+        kept.iter().for_each(|cache| program_cache::warn(cache));
+        Ok((model, kept))
     }
 }

@@ -12,6 +12,7 @@ mod lint;
 mod package;
 mod run;
 mod stat;
+mod trace;
 
 use std::io::Read;
 use std::path::Path;
@@ -46,6 +47,8 @@ enum Verb {
     Stat(stat::Stat),
     /// Say what a program is thought to take on a chip.
     Cost(cost::Cost),
+    /// Show what a program is thought to take on a chip as a trace.
+    Trace(trace::Trace),
     /// Compute what a program computes.
     Run(Box<run::Run>),
     /// Write a program as an .mlpackage, which Core ML and coremltools read.
@@ -65,6 +68,7 @@ impl Mil {
             Verb::Diff(verb) => verb.run(),
             Verb::Stat(verb) => verb.run(),
             Verb::Cost(verb) => verb.run(),
+            Verb::Trace(verb) => verb.run(),
             Verb::Run(verb) => verb.run(),
             Verb::Package(verb) => verb.run(),
             Verb::Graph(verb) => verb.run(),
