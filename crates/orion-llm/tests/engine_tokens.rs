@@ -29,6 +29,8 @@ fn engine(route: Route, storage: Storage) -> NeuralEngine {
         threads: 2,
         cut: None,
         ranged_norms: false,
+        cache: None,
+        recorder: None,
         storage,
     };
     NeuralEngine::new(Arc::new(Simulator::new(settings)), options)

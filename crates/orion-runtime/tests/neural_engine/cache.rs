@@ -113,7 +113,8 @@ const RUN: Run = Run { chip: Chip::M4, route: Route::InMemory, tokens: TOKENS };
 fn bits(weights: Arc<WeightSet>, cache: Option<&Arc<ProgramCache>>, run: Run) -> Vec<u32> {
     let device = Simulator::new(settings(run.chip, run.route, Numerics::Exact));
     let options = EngineOptions {
-        cut: Cut::Whole,
+        cut: Some(Cut::Whole),
+        storage: orion_compiler::mil::lower::Storage::F16,
         ranged_norms: false,
         widths: Widths::Any,
         threads: 1,

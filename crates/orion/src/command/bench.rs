@@ -14,7 +14,7 @@ use orion_llm::train::{
 };
 use serde_json::json;
 
-use super::model::{ModelOptions, training_cpu};
+use super::model::{Compiled, ModelOptions, training_cpu};
 use super::program_cache;
 use crate::failure::Failure;
 use crate::output;
@@ -65,7 +65,8 @@ impl Inference {
     fn run(self) -> Result<(), Failure> {
         let start = Instant::now();
         let checkpoint = self.model.open()?;
-        let (model, cache) = self.model.compile(checkpoint, None)?;
+        let Compiled { model, cache, engine } = self.model.compile(checkpoint, None)?;
+        let modelled = || engine.as_ref().map_or(0.0, |engine| engine.counters().modelled_seconds);
         let vocabulary = model.dimensions().vocabulary as u32;
         // Any tokens do: what they are changes nothing about the work.
         let prompt: Vec<u32> =
@@ -75,16 +76,20 @@ impl Inference {
         let first_token = start.elapsed();
 
         let (mut prefill, mut decode) = (Vec::new(), Vec::new());
+        // What the engine's calls of the last round take by the cost model, in seconds.
+        let mut on_chip = [0.0; 2];
         for run in 0..=self.runs {
             conversation.truncate(0);
-            let start = Instant::now();
+            let (start, before) = (Instant::now(), modelled());
             conversation.feed(&prompt)?;
             let read = start.elapsed();
+            on_chip[0] = modelled() - before;
             conversation.truncate(1);
-            let start = Instant::now();
+            let (start, before) = (Instant::now(), modelled());
             for token in 0..self.tokens {
                 conversation.feed(&[token % vocabulary])?;
             }
+            on_chip[1] = modelled() - before;
             // The first round warms up caches and compiles the prompt's programs.
             if run > 0 {
                 prefill.push(read);
@@ -100,8 +105,18 @@ impl Inference {
         }
         let prefill = rate(self.prompt_tokens, &mut prefill);
         let decode = rate(self.tokens, &mut decode);
+        let chip_rates = [self.prompt_tokens, self.tokens].map(f64::from);
+        let chip_rates = [0, 1].map(|at| chip_rates[at] / on_chip[at]);
         if self.json {
+            let engine = engine.as_ref().map(|engine| {
+                json!({
+                    "device": engine.description().name,
+                    "modelled_prefill_tokens_per_second": chip_rates[0],
+                    "modelled_decode_tokens_per_second": chip_rates[1],
+                })
+            });
             let report = json!({
+                "neural_engine": engine,
                 "prefill_tokens_per_second": prefill,
                 "decode_tokens_per_second": decode,
                 "first_token_ms": first_token.as_secs_f64() * 1e3,
@@ -115,7 +130,23 @@ impl Inference {
             self.prompt_tokens,
             first_token.as_secs_f64() * 1e3,
             peak_resident_bytes().map_or_else(|| "unknown".to_owned(), output::bytes),
-        ))
+        ))?;
+        match engine {
+            // With --ane-prefill tokens are written on the CPU.
+            Some(engine) => {
+                let rates = ["prompt", "decode"].iter().zip(chip_rates);
+                let rates: Vec<String> = rates
+                    .filter(|(_, rate)| rate.is_finite())
+                    .map(|(what, rate)| format!("{what} {rate:.0} tok/s"))
+                    .collect();
+                let name = &engine.description().name;
+                output::write_line(&format!(
+                    "{name}, modelled: {}; its calls alone, without the host's work",
+                    rates.join(", ")
+                ))
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use orion_llm::{Checkpoint, GenerateError, LanguageModel, LoadOptions};
 use orion_runtime::Backend;
 use orion_runtime::cpu::{Cpu, MatmulPrecision};
 use orion_runtime::disaggregated::Disaggregated;
-use orion_runtime::neural_engine::ProgramCache;
+use orion_runtime::neural_engine::{self, ProgramCache};
 use orion_runtime::reference::Reference;
 use orion_runtime::trace::Recorder;
 
@@ -135,6 +135,14 @@ pub(crate) struct Loaded {
     pub(crate) cache: Option<Arc<ProgramCache>>,
 }
 
+/// A model on its device.
+pub(crate) struct Compiled {
+    pub(crate) model: LanguageModel,
+    pub(crate) cache: Option<Arc<ProgramCache>>,
+    /// The Neural Engine, if programs run on one.
+    pub(crate) engine: Option<Arc<dyn neural_engine::Device>>,
+}
+
 impl ModelOptions {
     /// What messages call the model.
     pub(crate) fn name(&self) -> &Path {
@@ -155,7 +163,7 @@ impl ModelOptions {
             Some(tokenizer) => checkpoint.check(tokenizer)?,
             None => checkpoint.tokenizer()?,
         };
-        let (model, cache) = self.compile(checkpoint, recorder)?;
+        let Compiled { model, cache, .. } = self.compile(checkpoint, recorder)?;
         Ok(Loaded { model, tokenizer, cache })
     }
 
@@ -164,8 +172,8 @@ impl ModelOptions {
         &self,
         checkpoint: Checkpoint,
         recorder: Option<&Arc<Recorder>>,
-    ) -> Result<(LanguageModel, Option<Arc<ProgramCache>>), Failure> {
-        let mut kept = None;
+    ) -> Result<Compiled, Failure> {
+        let (mut kept, mut device_of_engine) = (None, None);
         let threads = usize::from(self.threads);
         let device = if self.ane || self.ane_prefill { Device::Sim } else { self.device };
         let backend: Box<dyn Backend> = match device {
@@ -173,6 +181,7 @@ impl ModelOptions {
             Device::Sim => {
                 let mut engine = self.engine.simulator(threads)?;
                 kept = engine.cache().cloned();
+                device_of_engine = Some(Arc::clone(engine.device()));
                 if let Some(recorder) = recorder {
                     engine = engine.traced(Arc::clone(recorder));
                 }
@@ -194,6 +203,6 @@ impl ModelOptions {
         let model =
             LanguageModel::load_traced(model, weights, &*backend, options, recorder.cloned())?;
         kept.iter().for_each(|cache| program_cache::warn(cache));
-        Ok((model, kept))
+        Ok(Compiled { model, cache: kept, engine: device_of_engine })
     }
 }
