@@ -55,9 +55,10 @@ fn traced(faults: &str) -> (Vec<f32>, Vec<Value>, Counters) {
     };
     let device = Arc::new(Simulator::with_cost_model(settings, Arc::new(|_, _| Some(SECONDS))));
     let options = EngineOptions {
-        cut: Cut::Layers(1),
+        cut: Some(Cut::Layers(1)),
+        storage: orion_compiler::mil::lower::Storage::F16,
         ranged_norms: false,
-        widths: Widths::Fixed { few: 16, many: 32 },
+        widths: Widths::Buckets(vec![16, 32]),
         threads: 1,
         cache: None,
         recorder: None,
@@ -71,7 +72,7 @@ fn spans<'e>(events: &'e [Value], category: &'e str) -> impl Iterator<Item = &'e
     events.iter().filter(move |event| event["ph"] == "X" && event["cat"] == category)
 }
 
-fn of_process<'e>(events: &'e [Value], pid: u64) -> impl Iterator<Item = &'e Value> {
+fn of_process(events: &[Value], pid: u64) -> impl Iterator<Item = &Value> {
     events.iter().filter(move |event| event["ph"] == "X" && event["pid"] == pid)
 }
 
