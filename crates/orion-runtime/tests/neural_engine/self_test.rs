@@ -27,12 +27,12 @@ fn the_simulator_bears_out_what_is_believed_of_every_chip() {
                 .filter(|finding| matches!(finding.outcome, Outcome::Contradicted { .. }))
                 .collect();
             assert!(wrong.is_empty(), "{chip} {route}: {wrong:#?}");
-            let [confirmed, _, skipped] = report.totals();
-            assert!(confirmed >= 8, "{chip} {route}: {confirmed} confirmed, {skipped} skipped");
+            let [confirmed, _, observed, _] = report.totals();
+            assert!(confirmed >= 15 && observed >= 8, "{chip} {route}: {confirmed}, {observed}");
         }
     }
     let m1 = run(&Simulator::new(settings(Chip::M1, Route::InMemory, Numerics::Ane)));
-    assert!(m1.totals()[0] >= 17, "{m1:#?}");
+    assert!(m1.totals()[0] >= 25, "{m1:#?}");
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn arithmetic_of_another_kind_and_weights_that_follow_files_are_found_out() {
     let wrong = contradicted(&exact);
     assert!(wrong.iter().any(|(_, what)| what.contains("sigmoid")), "{wrong:?}");
     assert!(wrong.iter().any(|(_, what)| what.contains("NaN")), "{wrong:?}");
-    assert!(wrong.iter().all(|(id, _)| *id == "numerics"), "{wrong:?}");
+    assert!(wrong.iter().all(|(id, _)| ["numerics", "ANE033"].contains(id)), "{wrong:?}");
 
     let target = Target { chip: Chip::M4, route: Route::InMemory };
     let follows = Settings { reload: Reload::Follows, threads: 2, ..Settings::of(target) };

@@ -128,9 +128,11 @@ impl Doctor {
 }
 
 fn summary(report: &Report) -> String {
-    let [confirmed, contradicted, skipped] = report.totals();
+    let [confirmed, contradicted, observed, skipped] = report.totals();
     let by = if report.device.is_simulated { " by the simulator" } else { "" };
-    format!("{confirmed} confirmed{by}, {contradicted} contradicted, {skipped} skipped")
+    format!(
+        "{confirmed} confirmed{by}, {contradicted} contradicted, {observed} observed, {skipped} skipped"
+    )
 }
 
 fn line(finding: &Finding) -> String {
@@ -140,18 +142,20 @@ fn line(finding: &Finding) -> String {
         Outcome::Contradicted { expected, found } => {
             format!("CONTRADICTED  {id:<9} {what} ({source}): expected {expected}, found {found}")
         }
+        Outcome::Observed { found } => format!("observed      {id:<9} {what} ({source}): {found}"),
         Outcome::Skipped { why } => format!("skipped       {id:<9} {what}: {why}"),
     }
 }
 
 fn object(report: &Report) -> Value {
-    let [confirmed, contradicted, skipped] = report.totals();
+    let [confirmed, contradicted, observed, skipped] = report.totals();
     let finding = |finding: &Finding| {
         let (outcome, expected, found, why) = match &finding.outcome {
             Outcome::Confirmed => ("confirmed", None, None, None),
             Outcome::Contradicted { expected, found } => {
                 ("contradicted", Some(expected), Some(found), None)
             }
+            Outcome::Observed { found } => ("observed", None, Some(found), None),
             Outcome::Skipped { why } => ("skipped", None, None, Some(why)),
         };
         json!({
@@ -167,7 +171,7 @@ fn object(report: &Report) -> Value {
             "route": report.device.target.route.to_string(),
             "simulated": report.device.is_simulated,
         },
-        "totals": { "confirmed": confirmed, "contradicted": contradicted, "skipped": skipped },
+        "totals": { "confirmed": confirmed, "contradicted": contradicted, "observed": observed, "skipped": skipped },
         "findings": report.findings.iter().map(finding).collect::<Vec<_>>(),
     })
 }

@@ -1,6 +1,7 @@
 //! A catalogue of what is believed of the engine, each with its source, that any device can be asked: the simulator, which answers
 //! as it was written to, and a Mac's engine, which confirms or corrects the table of facts.
 
+mod disputes;
 mod layout;
 mod numerics;
 mod refusals;
@@ -23,6 +24,11 @@ pub enum Outcome {
     Contradicted {
         /// What is believed.
         expected: String,
+        /// What it did.
+        found: String,
+    },
+    /// Sources contradict each other, and the device settles it for itself.
+    Observed {
         /// What it did.
         found: String,
     },
@@ -70,22 +76,23 @@ pub struct Report {
 }
 
 impl Report {
-    /// How many beliefs were confirmed, contradicted and skipped.
-    pub fn totals(&self) -> [usize; 3] {
+    /// How many beliefs were confirmed, contradicted, observed and skipped.
+    pub fn totals(&self) -> [usize; 4] {
         let count = |wanted: fn(&Outcome) -> bool| {
             self.findings.iter().filter(|finding| wanted(&finding.outcome)).count()
         };
         [
             count(|outcome| *outcome == Outcome::Confirmed),
             count(|outcome| matches!(outcome, Outcome::Contradicted { .. })),
+            count(|outcome| matches!(outcome, Outcome::Observed { .. })),
             count(|outcome| matches!(outcome, Outcome::Skipped { .. })),
         ]
     }
 }
 
 /// All probes. None of them is known to harm the process, and together they compile few of the programs that one may.
-const CATALOGUE: [&[Probe]; 4] =
-    [refusals::PROBES, layout::PROBES, numerics::PROBES, weights::PROBES];
+const CATALOGUE: [&[Probe]; 5] =
+    [refusals::PROBES, layout::PROBES, numerics::PROBES, weights::PROBES, disputes::PROBES];
 
 /// Asks a device everything, and lists the rules that no program asks.
 pub fn run(device: &dyn Device) -> Report {

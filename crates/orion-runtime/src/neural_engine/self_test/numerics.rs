@@ -3,27 +3,29 @@
 use half::f16;
 use orion_compiler::target::Chip;
 
-use super::subject::{Subject, binary, program, row, unary};
+use super::subject::{Subject, binary, noise, program, row, unary};
 use super::{Outcome, Probe, holds};
 use crate::neural_engine::DeviceError;
 
 pub(super) const PROBES: &[Probe] = &[
-    probe("2048 + 1 is a tie that goes to even", "facts §5.1; GD", &[Chip::M1], |s| {
+    probe("ANE036", "2048 + 1 is a tie that goes to even", "facts §5.1; GD", &[Chip::M1], |s| {
         pair(s, "add", 2048.0, 1.0, 2048.0)
     }),
     probe(
+        "ANE036",
         "2048 + 1 is a tie that goes away from zero",
         "facts §5.1; 751K, GD",
         &[Chip::M4, Chip::M5],
         |s| pair(s, "add", 2048.0, 1.0, 2050.0),
     ),
-    probe("256 · 256 is infinite", "facts §5.1; GD, AF", &[Chip::M1, Chip::M5], |s| {
+    probe("ANE034", "256 · 256 is infinite", "facts §5.1; GD, AF", &[Chip::M1, Chip::M5], |s| {
         pair(s, "mul", 256.0, 256.0, f32::INFINITY)
     }),
-    probe("exp(11.09375) is infinite", "facts §5.1; GD", &[Chip::M1, Chip::M5], |s| {
+    probe("ANE034", "exp(11.09375) is infinite", "facts §5.1; GD", &[Chip::M1, Chip::M5], |s| {
         single(s, "exp", 11.09375, f32::INFINITY)
     }),
     probe(
+        "numerics",
         "the smallest number of f16 survives a sum",
         "facts §5.1; GD, 751K",
         &[Chip::M1, Chip::M4],
@@ -32,13 +34,14 @@ pub(super) const PROBES: &[Probe] = &[
             pair(s, "add", tiny, 0.0, tiny)
         },
     ),
-    probe("inf - inf is zero", "facts §5.1; GD", &[Chip::M1], |s| {
+    probe("ANE033", "inf - inf is zero", "facts §5.1; GD", &[Chip::M1], |s| {
         pair(s, "sub", f32::INFINITY, f32::INFINITY, 0.0)
     }),
-    probe("NaN arrives as infinity", "facts §5.1; GD", &[Chip::M1], |s| {
+    probe("ANE033", "NaN arrives as infinity", "facts §5.1; GD", &[Chip::M1], |s| {
         single(s, "relu", f32::NAN, f32::INFINITY)
     }),
     probe(
+        "ANE032",
         "a sum of products is infinite from 32,768 on",
         "facts §5.1; 751K",
         &[Chip::M4],
@@ -58,25 +61,61 @@ pub(super) const PROBES: &[Probe] = &[
         chips: &[Chip::M3, Chip::M5],
         ask: |s| slice(s, 4096.0),
     },
-    probe("products drop denormals", "facts §5.1; GD, MD", &[Chip::M1, Chip::M4], flushed),
+    Probe {
+        id: "ANE031",
+        what: "`concat` of slices that begin inside rows takes wrong elements",
+        source: "facts §5.2; GD",
+        chips: &[Chip::M2, Chip::M3],
+        ask: |s| joined(s, false),
+    },
+    Probe {
+        id: "ANE031",
+        what: "`concat` of slices that begin inside rows takes the right elements",
+        source: "facts §5.2; GD",
+        chips: &[Chip::M4, Chip::M5],
+        ask: |s| joined(s, true),
+    },
+    Probe {
+        id: "ANE037",
+        what: "`round` is wrong from 1,024 on",
+        source: "facts §5.1; AF",
+        chips: &[Chip::M5],
+        ask: |s| single(s, "round", 1024.0, 1025.0),
+    },
+    Probe {
+        id: "ANE011",
+        what: "the mask of `scaled_dot_product_attention` is ignored in memory",
+        source: "facts §4; MD, OR",
+        chips: &[],
+        ask: masked,
+    },
     probe(
+        "numerics",
+        "products drop denormals",
+        "facts §5.1; GD, MD",
+        &[Chip::M1, Chip::M4],
+        flushed,
+    ),
+    probe(
+        "numerics",
         "sigmoid errs by 0.0034 at most: a table of 33 knots",
         "facts §5.1; GD",
         &[Chip::M1],
         |s| table(s, "sigmoid", |x| 1.0 / (1.0 + (-x).exp()), 0.0034),
     ),
-    probe("tanh errs by 0.0017 at most", "facts §5.1; GD", &[Chip::M1], |s| {
+    probe("numerics", "tanh errs by 0.0017 at most", "facts §5.1; GD", &[Chip::M1], |s| {
         table(s, "tanh", f64::tanh, 0.0017)
     }),
 ];
 
 const fn probe(
+    id: &'static str,
     what: &'static str,
     source: &'static str,
     chips: &'static [Chip],
     ask: fn(&Subject<'_>) -> Result<Outcome, DeviceError>,
 ) -> Probe {
-    Probe { id: "numerics", what, source, chips, ask }
+    Probe { id, what, source, chips, ask }
 }
 
 /// The first number of a result.
@@ -119,6 +158,54 @@ fn slice(s: &Subject<'_>, expected: f32) -> Result<Outcome, DeviceError> {
         "y",
     );
     Ok(first(&s.run(&text, &[("x", &[4096.0; 512])])?, expected))
+}
+
+/// Whether elements 32 to 96 of a row come back from two slices.
+fn joined(s: &Subject<'_>, is_right: bool) -> Result<Outcome, DeviceError> {
+    if s.is_in_memory() {
+        return Ok(Outcome::Skipped { why: "it was seen on e5rt".to_owned() });
+    }
+    let slice = |name: &str, begin: usize| {
+        format!(
+            "        tensor<fp16, [1, 1, 1, 32]> {name} = slice_by_size(begin = tensor<int32, [4]>([0, 0, 0, {begin}]), \
+             size = tensor<int32, [4]>([1, 1, 1, 32]), x = x)[name = string(\"{name}\")];\n"
+        )
+    };
+    let text = program(
+        "tensor<fp16, [1, 1, 1, 128]> x",
+        &format!(
+            "{}{}        tensor<fp16, [1, 1, 1, 64]> y = concat(axis = int32(3), interleave = bool(false), values = (a, b))[name = string(\"y\")];",
+            slice("a", 32),
+            slice("b", 64)
+        ),
+        "y",
+    );
+    let x: Vec<f32> = (0..128).map(|at| at as f32).collect();
+    let found = s.run(&text, &[("x", &x)])?;
+    let as_written = found.iter().zip(&x[32..96]).all(|(y, x)| y == x);
+    let say = |right: bool| if right { "the right elements" } else { "others" };
+    Ok(holds(as_written == is_right, say(is_right), say(as_written)))
+}
+
+/// Whether a causal mask changes nothing.
+fn masked(s: &Subject<'_>) -> Result<Outcome, DeviceError> {
+    if !s.is_in_memory() {
+        return Ok(Outcome::Skipped { why: "no rule of e5rt".to_owned() });
+    }
+    let ty = "tensor<fp16, [1, 1, 32, 32]>";
+    let text = program(
+        &format!("{ty} k, {ty} m, {ty} q, {ty} v"),
+        &format!(
+            "        {ty} y = scaled_dot_product_attention(attn_mask = m, key = k, query = q, value = v)[name = string(\"y\")];"
+        ),
+        "y",
+    );
+    let [q, k, v] = [1, 2, 3].map(|seed| noise(1024, seed));
+    let causal: Vec<f32> = (0..1024).map(|at| if at % 32 > at / 32 { -1e4 } else { 0.0 }).collect();
+    let attend = |mask: &[f32]| s.run(&text, &[("k", &k), ("m", mask), ("q", &q), ("v", &v)]);
+    let is_ignored = attend(&causal)? == attend(&[0.0; 1024])?;
+    let say = |ignored: bool| if ignored { "the same with and without" } else { "other results" };
+    Ok(holds(is_ignored, say(true), say(is_ignored)))
 }
 
 fn flushed(s: &Subject<'_>) -> Result<Outcome, DeviceError> {

@@ -38,6 +38,28 @@ pub(super) const PROBES: &[Probe] = &[
         let statement = format!("        {ty} y = add(x = x, y = x)[name = string(\"y\")];");
         Ok(refused(s, "ANE025", &program(&format!("{ty} x"), &statement, "y")))
     }),
+    probe("ANE026", "a window of `conv` is at most 15 wide", "GD", |s| {
+        Ok(refused(
+            s,
+            "ANE026",
+            &convolution("[1, 8, 40, 40]", "[8, 8, 1, 17]", "[1, 8, 40, 24]", true),
+        ))
+    }),
+    probe("ANE077", "`conv` needs `groups` in memory", "OR, MD", |s| {
+        Ok(refused(
+            s,
+            "ANE077",
+            &convolution("[1, 8, 1, 32]", "[8, 8, 1, 1]", "[1, 8, 1, 32]", false),
+        ))
+    }),
+    probe("ANE027", "`reduce_argmax` looks at 2,048 elements at most", "GD", |s| {
+        let statements = "        int32 ax = const()[name = string(\"ax\"), val = int32(3)];
+        bool kd = const()[name = string(\"kd\"), val = bool(true)];
+        string to = const()[name = string(\"to\"), val = string(\"fp16\")];
+        tensor<int32, [1, 8, 1, 1]> at = reduce_argmax(axis = ax, keep_dims = kd, x = x)[name = string(\"at\")];
+        tensor<fp16, [1, 8, 1, 1]> y = cast(dtype = to, x = at)[name = string(\"y\")];";
+        Ok(refused(s, "ANE027", &program("tensor<fp16, [1, 8, 1, 4096]> x", statements, "y")))
+    }),
     probe("ANE029", "every dimension is a number", "GD, OR", |s| {
         let ty = "tensor<fp16, [1, ?, 1, 32]>";
         let statement = format!("        {ty} y = relu(x = x)[name = string(\"y\")];");
@@ -87,6 +109,30 @@ const fn probe(
     Probe { id, what, source, chips: &[], ask }
 }
 
+/// `conv` of one text constant, with named arguments.
+fn convolution(x: &str, weight: &str, y: &str, with_groups: bool) -> String {
+    let count: usize = weight
+        .trim_matches(['[', ']'])
+        .split(", ")
+        .filter_map(|dim| dim.parse::<usize>().ok())
+        .product();
+    let numbers = vec!["0x1p-4"; count].join(", ");
+    let groups = if with_groups { "groups = gr, " } else { "" };
+    program(
+        &format!("tensor<fp16, {x}> x"),
+        &format!(
+            "        string pt = const()[name = string(\"pt\"), val = string(\"valid\")];
+        tensor<int32, [2]> st = const()[name = string(\"st\"), val = tensor<int32, [2]>([1, 1])];
+        tensor<int32, [4]> pd = const()[name = string(\"pd\"), val = tensor<int32, [4]>([0, 0, 0, 0])];
+        tensor<int32, [2]> dl = const()[name = string(\"dl\"), val = tensor<int32, [2]>([1, 1])];
+        int32 gr = const()[name = string(\"gr\"), val = int32(1)];
+        tensor<fp16, {weight}> w = const()[name = string(\"w\"), val = tensor<fp16, {weight}>([{numbers}])];
+        tensor<fp16, {y}> y = conv(dilations = dl, {groups}pad = pd, pad_type = pt, strides = st, weight = w, x = x)[name = string(\"y\")];"
+        ),
+        "y",
+    )
+}
+
 fn single(statement: &str) -> String {
     program("tensor<fp16, [1, 8, 1, 32]> x", &format!("        {statement}"), "y")
 }
@@ -107,10 +153,9 @@ fn refused(subject: &Subject<'_>, code: &str, text: &str) -> Outcome {
     if !breaks {
         return Outcome::Skipped { why: format!("{code} is no rule of {target}") };
     }
-    let ended = subject.compile(text, &BlobFiles::new()).and_then(|program| {
-        let zeros = vec![0.0; 8 * 32];
-        subject.start(program)?.run(&[("x", &zeros)])
-    });
+    let ended = subject
+        .compile(text, &BlobFiles::new())
+        .and_then(|program| subject.start(program)?.run_with_zeros());
     match ended {
         Ok(_) => holds(false, "a refusal", "it compiled, loaded and ran"),
         Err(DeviceError::Unsupported(detail)) => Outcome::Skipped { why: detail.to_string() },
