@@ -190,6 +190,10 @@ fn the_plan_with_the_fewest_milliseconds_comes_first() {
     let text = orion(&["plan", "--chip", "all", "--for", "prefill"]);
     assert_eq!(text.code, Some(0), "{}", text.err);
     assert!(text.out.starts_with("modelled, not measured"), "{}", text.out);
+    let training = orion(&["plan", "--for", "training", "--tokens", "32", "--route", "in-memory"]);
+    assert_eq!(training.code, Some(0), "{}", training.err);
+    // Weights are inputs there, and those are in f16.
+    assert_eq!(training.out.lines().count(), 3, "{}", training.out);
     let unknown = orion(&["plan", "--chip", "m9"]);
     assert_eq!(unknown.code, Some(2));
     assert!(unknown.err.contains("no chip is called"), "{}", unknown.err);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use orion_compiler::engine::{Choice, Options, choices};
+use orion_compiler::engine::{Choice, Options, WeightForm, choices};
 use orion_compiler::mil::lower::Storage;
 use orion_compiler::partition::Cut;
 use orion_compiler::target::{Chip, Route, Target};
@@ -32,13 +32,13 @@ pub(crate) struct Plan {
     /// Only weights that are stored so: f16, int8, lut4 or lut6
     #[arg(long, value_name = "STORAGE")]
     storage: Option<Storage>,
-    /// Writing a token behind a cache, or reading a text at once
+    /// Writing a token behind a cache, reading a text at once, or a training step with weights as inputs
     #[arg(long = "for", value_enum, default_value_t = Purpose::Decode)]
     purpose: Purpose,
     /// Tokens that the cache holds
     #[arg(long, default_value_t = 1024, value_name = "N", value_parser = clap::value_parser!(u32).range(32..=65536))]
     context: u32,
-    /// Tokens that are read at once
+    /// Tokens that are read at once, and of a training sequence
     #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
     tokens: u32,
     /// Keeps squares in norms within f16
@@ -55,6 +55,8 @@ enum Purpose {
     Decode,
     /// Reading a text at once.
     Prefill,
+    /// Loss and gradients of a sequence; gradients of weights, loss and optimiser are the host's.
+    Training,
 }
 
 /// A way to run the model.
@@ -83,6 +85,7 @@ impl Plan {
         let what = match self.purpose {
             Purpose::Decode => "ms a token",
             Purpose::Prefill => "ms a text",
+            Purpose::Training => "ms a step",
         };
         let line = |cells: [&str; 9]| {
             let [chip, route, storage, cut, calls, size, time, rate, remark] = cells;
@@ -126,8 +129,12 @@ impl Plan {
                 let stage = match self.purpose {
                     Purpose::Decode => Stage::Decode { tokens, context },
                     Purpose::Prefill => Stage::Prefill { tokens: self.tokens as usize },
+                    Purpose::Training => Stage::Training { batch: 1, tokens: self.tokens as usize },
                 };
-                let options = Options { ranged_norms: self.ranged_norms, ..Options::default() };
+                let is_training = self.purpose == Purpose::Training;
+                let weights = if is_training { WeightForm::Inputs } else { WeightForm::Constants };
+                let ranged_norms = self.ranged_norms;
+                let options = Options { weights, ranged_norms, ..Options::default() };
                 let request = ProgramRequest {
                     stage,
                     cut: Cut::Parts,
@@ -139,7 +146,9 @@ impl Plan {
                 let program = graph(&*checkpoint.model, &checkpoint.weights, &request)
                     .map_err(Failure::failed)?;
                 for storage in Storage::ALL {
-                    if self.storage.is_some_and(|only| only != storage) {
+                    // Weights that are inputs are in f16.
+                    let is_other = self.storage.is_some_and(|only| only != storage);
+                    if is_other || (is_training && storage != Storage::F16) {
                         continue;
                     }
                     let choices = choices(&program, options, storage, target);
@@ -162,7 +171,7 @@ impl Plan {
     fn rate(&self, choice: &Choice) -> f64 {
         let tokens = match self.purpose {
             Purpose::Decode => 1.0,
-            Purpose::Prefill => f64::from(self.tokens),
+            Purpose::Prefill | Purpose::Training => f64::from(self.tokens),
         };
         tokens / choice.seconds
     }
