@@ -38,6 +38,7 @@ mod port;
 pub mod self_test;
 mod session;
 pub mod simulator;
+mod states;
 mod storage;
 mod surface;
 

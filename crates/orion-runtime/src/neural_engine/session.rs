@@ -1,7 +1,6 @@
 //! A conversation on the engine: its surfaces, caches and what the host keeps between pieces.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
@@ -9,7 +8,7 @@ use orion_compiler::engine::LAST;
 use orion_compiler::{TensorType, ValueId};
 
 use super::backend::Plans;
-use super::plan::{Cache, EnginePlan, EngineStep, Step, is_integer};
+use super::plan::{EnginePlan, EngineStep, Step, is_integer};
 use super::{Device, DeviceError, Evaluation, Port, Request, Surface};
 use crate::backend::{ProgramId, RunError, Session, TensorView, TensorViewMut, check_arguments};
 use crate::trace::{Recorder, Span};
@@ -18,21 +17,21 @@ use crate::trace::{Recorder, Span};
 const TRIES: usize = 3;
 
 pub(super) struct EngineSession {
-    device: Arc<dyn Device>,
+    pub(super) device: Arc<dyn Device>,
     host: Box<dyn Session>,
-    programs: Plans,
+    pub(super) programs: Plans,
     /// Caches by input, for all programs.
-    caches: BTreeMap<String, CacheState>,
+    pub(super) caches: BTreeMap<String, CacheState>,
     /// Surfaces and host memory of each program.
     memory: BTreeMap<usize, Memory>,
     recorder: Option<Arc<Recorder>>,
 }
 
 /// A part of a cache.
-struct CacheState {
-    surface: Surface,
+pub(super) struct CacheState {
+    pub(super) surface: Surface,
     /// Columns from here on are zero.
-    written: usize,
+    pub(super) written: usize,
 }
 
 #[derive(Default)]
@@ -89,82 +88,12 @@ impl Session for EngineSession {
         rows: Range<usize>,
         into: &mut Vec<f32>,
     ) -> Result<(), RunError> {
-        let plans = self.programs.read().unwrap_or_else(PoisonError::into_inner);
-        let parts = parts_of_state(&plans, name);
-        into.clear();
-        let mut columns = Vec::new();
-        for (cache, port, head_dim) in parts {
-            let Some(state) = self.caches.get(&cache.part.input) else {
-                return Err(RunError::NoState { name: name.to_owned() });
-            };
-            let region = port.columns(rows.clone());
-            columns.resize(region.elements(), 0.0);
-            state.surface.read_region_f32(port, &region, &mut columns).map_err(failed)?;
-            let (first, end) = cache.part.rows;
-            let heads = columns.len() / (rows.len() * (end - first)).max(1);
-            into.resize(rows.len() * heads * head_dim, 0.0);
-            // [heads, part, tokens] becomes part of [tokens, heads, head_dim].
-            for (at, &x) in columns.iter().enumerate() {
-                let (row, token) = (at / rows.len(), at % rows.len());
-                let (head, element) = (row / (end - first), first + row % (end - first));
-                if let Some(to) = into.get_mut((token * heads + head) * head_dim + element) {
-                    *to = x;
-                }
-            }
-        }
-        if into.is_empty() {
-            return Err(RunError::NoState { name: name.to_owned() });
-        }
-        Ok(())
+        self.state_to_host(name, rows, into)
     }
 
     fn write_state(&mut self, name: &str, first: usize, rows: &[f32]) -> Result<(), RunError> {
-        let plans = self.programs.read().unwrap_or_else(PoisonError::into_inner);
-        let mut written = false;
-        for (cache, port, head_dim) in parts_of_state(&plans, name) {
-            let state = match self.caches.entry(cache.part.input.clone()) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(free) => {
-                    let surface = self.device.surface(port.bytes).map_err(failed)?;
-                    surface.clear();
-                    free.insert(CacheState { surface, written: 0 })
-                }
-            };
-            let (start, end) = cache.part.rows;
-            let part = end - start;
-            let heads = port.channels * port.height / part.max(1);
-            let tokens = rows.len() / (heads * head_dim).max(1);
-            let region = port.columns(first..first + tokens);
-            let from = |row: usize, token: usize| {
-                let (head, element) = (row / part, start + row % part);
-                rows.get((token * heads + head) * head_dim + element).copied().unwrap_or(0.0)
-            };
-            let columns: Vec<f32> = (0..heads * part)
-                .flat_map(|row| (0..tokens).map(move |token| (row, token)))
-                .map(|(row, token)| from(row, token))
-                .collect();
-            state.surface.write_region_f32(port, &region, &columns).map_err(failed)?;
-            state.written = state.written.max(first + tokens);
-            written = true;
-        }
-        if written { Ok(()) } else { Err(RunError::NoState { name: name.to_owned() }) }
+        self.state_from_host(name, first, rows)
     }
-}
-
-/// The parts of a state that programs have as caches, with where they lie and how long whole heads are.
-fn parts_of_state<'p>(
-    plans: &'p [Arc<EnginePlan>],
-    name: &str,
-) -> Vec<(&'p Cache, &'p Port, usize)> {
-    let of_plan = |plan: &'p Arc<EnginePlan>| {
-        let parts: Vec<_> = (plan.caches.iter())
-            .filter(|cache| cache.part.state == name)
-            .filter_map(|cache| Some((cache, port_of(plan, cache.columns)?)))
-            .collect();
-        let head_dim = parts.iter().map(|(cache, _)| cache.part.rows.1).max()?;
-        Some(parts.into_iter().map(|(cache, port)| (cache, port, head_dim)).collect())
-    };
-    plans.iter().find_map(of_plan).unwrap_or_default()
 }
 
 impl EngineSession {
@@ -450,7 +379,7 @@ fn on_host(
 }
 
 /// How the engine's programs see a value.
-fn port_of(plan: &EnginePlan, value: ValueId) -> Option<&Port> {
+pub(super) fn port_of(plan: &EnginePlan, value: ValueId) -> Option<&Port> {
     plan.steps.iter().find_map(|step| match step {
         Step::Engine(step) => {
             step.inputs.iter().find(|(_, other)| *other == value).map(|(port, _)| port)
@@ -496,6 +425,6 @@ fn tell(
     }
 }
 
-fn failed(error: DeviceError) -> RunError {
+pub(super) fn failed(error: DeviceError) -> RunError {
     RunError::Device(Box::new(error))
 }

@@ -1,6 +1,8 @@
 //! The tile kernels, written once over [`Lanes`]: `R` rows of `x` by `G` groups of 16 outputs in registers.
 
-use super::{MAX_DEPTH, TileKernel, TileOutput, Units};
+#[cfg(target_arch = "x86_64")]
+use super::MAX_DEPTH;
+use super::{TileKernel, TileOutput, Units};
 #[cfg(target_arch = "aarch64")]
 use crate::matmul::lanes::Neon;
 #[cfg(target_arch = "x86_64")]
