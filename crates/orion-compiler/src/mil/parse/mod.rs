@@ -284,9 +284,8 @@ impl<'t> Parser<'t> {
         self.expect(b'{')?;
         let mut statements = Vec::new();
         while !self.now.is(b'}') && self.now.kind != Kind::End && !self.fed_up {
-            match self.statement() {
-                Ok(statement) => statements.push(statement),
-                Err(Stop) => self.skip_statement(),
+            if let Err(Stop) = self.statement(&mut statements) {
+                self.skip_statement();
             }
         }
         let last_comments = std::mem::take(&mut self.lexer.comments);
@@ -315,7 +314,8 @@ impl<'t> Parser<'t> {
         Ok(Some(name))
     }
 
-    fn statement(&mut self) -> Parsed<Statement<'t>> {
+    /// Reads a statement to the end of `into`: it is large, and moved once.
+    fn statement(&mut self, into: &mut Vec<Statement<'t>>) -> Parsed<()> {
         let comments = std::mem::take(&mut self.lexer.comments);
         let mut results = SmallVec::new();
         let (op, opset) = loop {
@@ -353,7 +353,8 @@ impl<'t> Parser<'t> {
             }
         }
         let end = u32::try_from(self.behind).unwrap_or(u32::MAX);
-        Ok(Statement { results, op, opset, arguments, attributes, comments, end })
+        into.push(Statement { results, op, opset, arguments, attributes, comments, end });
+        Ok(())
     }
 }
 
