@@ -4,7 +4,8 @@ use orion_compiler::target::{Chip, Route, Target};
 use orion_runtime::neural_engine::self_test::{Outcome, Report, run};
 use orion_runtime::neural_engine::simulator::{Numerics, Reload, Settings, Simulator};
 use orion_runtime::neural_engine::{
-    BlobFiles, CompiledProgram, Counters, Description, Device, DeviceError, ProgramSource, Surface,
+    BlobFiles, CompiledProgram, Counters, Description, Detail, Device, DeviceError, ProgramSource,
+    Surface,
 };
 
 use crate::fixture::{program, settings};
@@ -85,4 +86,41 @@ fn a_device_that_accepts_everything_is_found_out() {
     for rule in ["ANE001", "ANE002", "ANE014", "ANE024", "ANE028", "MIL014", "ANE008", "inputs"] {
         assert!(wrong.contains(&rule), "{rule} is not in {wrong:?}");
     }
+}
+
+/// Never answers.
+#[derive(Debug)]
+struct Silent(Simulator);
+
+impl Device for Silent {
+    fn description(&self) -> &Description {
+        self.0.description()
+    }
+
+    fn compile(&self, source: &ProgramSource<'_>) -> Result<Box<dyn CompiledProgram>, DeviceError> {
+        Err(DeviceError::Timeout(Box::new(Detail {
+            program: source.name.to_owned(),
+            place: None,
+            rule: "RUN036".to_owned(),
+            reason: "no answer".to_owned(),
+            native: None,
+            remedy: String::new(),
+        })))
+    }
+
+    fn surface(&self, bytes: usize) -> Result<Surface, DeviceError> {
+        self.0.surface(bytes)
+    }
+
+    fn counters(&self) -> Counters {
+        self.0.counters()
+    }
+}
+
+/// That the service is away says nothing of a rule: no silence is taken for a refusal.
+#[test]
+fn a_device_that_does_not_answer_confirms_nothing() {
+    let device = Silent(Simulator::new(settings(Chip::M4, Route::InMemory, Numerics::Ane)));
+    let report = run(&device);
+    assert_eq!(report.totals()[..3], [0, 0, 0], "{report:#?}");
 }

@@ -1,14 +1,17 @@
 //! Programs that some sources saw refused and others saw run: what this device does is written down.
 
-use super::subject::{Subject, program};
-use super::{Outcome, Probe};
-use crate::neural_engine::{BlobFiles, DeviceError};
+use super::subject::{CONV, Subject, program};
+use super::{Outcome, Probe, is_refusal};
+use crate::neural_engine::BlobFiles;
 
 pub(super) const PROBES: &[Probe] = &[
-    probe("ANE015", "`conv` with a `bias`", "OR; Core ML's own programs have it", |s| {
-        Ok(observed(s, &biased()))
-    }),
-    probe("ANE023", "a `reshape` of a `matmul` as the only result", "MD", |s| {
+    Probe::everywhere(
+        "ANE015",
+        "`conv` with a `bias`",
+        "OR; Core ML's own programs have it",
+        |s| Ok(observed(s, &biased())),
+    ),
+    Probe::everywhere("ANE023", "a `reshape` of a `matmul` as the only result", "MD", |s| {
         let ty = "tensor<fp16, [1, 1, 32, 32]>";
         let statements = format!(
             "{FLAG}
@@ -18,7 +21,7 @@ pub(super) const PROBES: &[Probe] = &[
         );
         Ok(observed(s, &program(&format!("{ty} a, {ty} b"), &statements, "y")))
     }),
-    probe("ANE044", "`pow` and `reduce_mean`", "IT; others run them on M4", |s| {
+    Probe::everywhere("ANE044", "`pow` and `reduce_mean`", "IT; others run them on M4", |s| {
         let statements = "        tensor<int32, [1]> ax = const()[name = string(\"ax\"), val = tensor<int32, [1]>([1])];
         bool kd = const()[name = string(\"kd\"), val = bool(true)];
         fp16 half = const()[name = string(\"half\"), val = fp16(-0x1p-1)];
@@ -28,14 +31,16 @@ pub(super) const PROBES: &[Probe] = &[
         tensor<fp16, [1, 1, 1, 32]> y = pow(x = n, y = half)[name = string(\"y\")];";
         Ok(observed(s, &program("tensor<fp16, [1, 8, 1, 32]> x", statements, "y")))
     }),
-    probe("ANE046", "an input that is 32 wide, not 64", "SK", |s| {
+    Probe::everywhere("ANE046", "an input that is 32 wide, not 64", "SK", |s| {
         Ok(observed(s, &relu("[1, 8, 1, 32]")))
     }),
-    probe("ANE010", "an input whose rows have 34 bytes", "AF, GD, MD", |s| {
+    Probe::everywhere("ANE010", "an input whose rows have 34 bytes", "AF, GD, MD", |s| {
         Ok(observed(s, &relu("[1, 8, 1, 17]")))
     }),
-    probe("ANE073", "a batch of two", "MD, AF", |s| Ok(observed(s, &relu("[2, 8, 1, 32]")))),
-    probe("ANE065", "`softmax` over 48 elements", "LR", |s| {
+    Probe::everywhere("ANE073", "a batch of two", "MD, AF", |s| {
+        Ok(observed(s, &relu("[2, 8, 1, 32]")))
+    }),
+    Probe::everywhere("ANE065", "`softmax` over 48 elements", "LR", |s| {
         let ty = "tensor<fp16, [1, 8, 1, 48]>";
         let statements = format!(
             "        int32 ax = const()[name = string(\"ax\"), val = int32(-1)];
@@ -43,12 +48,12 @@ pub(super) const PROBES: &[Probe] = &[
         );
         Ok(observed(s, &program(&format!("{ty} x"), &statements, "y")))
     }),
-    probe("ANE071", "two inputs of four dimensions", "IT; others use them", |s| {
+    Probe::everywhere("ANE071", "two inputs of four dimensions", "IT; others use them", |s| {
         let ty = "tensor<fp16, [1, 8, 1, 32]>";
         let statement = format!("        {ty} y = add(x = a, y = b)[name = string(\"y\")];");
         Ok(observed(s, &program(&format!("{ty} a, {ty} b"), &statement, "y")))
     }),
-    probe("ANE005", "results of two sizes", "OR; MD sees none of it", |s| {
+    Probe::everywhere("ANE005", "results of two sizes", "OR; MD sees none of it", |s| {
         let statements = "        tensor<int32, [1]> ax = const()[name = string(\"ax\"), val = tensor<int32, [1]>([1])];
         bool kd = const()[name = string(\"kd\"), val = bool(true)];
         tensor<fp16, [1, 1, 1, 32]> m = reduce_mean(axes = ax, keep_dims = kd, x = x)[name = string(\"m\")];
@@ -58,15 +63,6 @@ pub(super) const PROBES: &[Probe] = &[
 ];
 
 const FLAG: &str = "        bool no = const()[name = string(\"no\"), val = bool(false)];";
-
-const fn probe(
-    id: &'static str,
-    what: &'static str,
-    source: &'static str,
-    ask: fn(&Subject<'_>) -> Result<Outcome, DeviceError>,
-) -> Probe {
-    Probe { id, what, source, chips: &[], ask }
-}
 
 fn relu(shape: &str) -> String {
     let ty = format!("tensor<fp16, {shape}>");
@@ -79,11 +75,7 @@ fn biased() -> String {
     let ty = "tensor<fp16, [1, 8, 1, 32]>";
     let (weight, bias) = ("tensor<fp16, [8, 8, 1, 1]>", "tensor<fp16, [8]>");
     let statements = format!(
-        "        string pt = const()[name = string(\"pt\"), val = string(\"valid\")];
-        tensor<int32, [2]> st = const()[name = string(\"st\"), val = tensor<int32, [2]>([1, 1])];
-        tensor<int32, [4]> pd = const()[name = string(\"pd\"), val = tensor<int32, [4]>([0, 0, 0, 0])];
-        tensor<int32, [2]> dl = const()[name = string(\"dl\"), val = tensor<int32, [2]>([1, 1])];
-        int32 gr = const()[name = string(\"gr\"), val = int32(1)];
+        "{CONV}
         {weight} w = const()[name = string(\"w\"), val = {weight}([{}])];
         {bias} b = const()[name = string(\"b\"), val = {bias}([{}])];
         {ty} y = conv(bias = b, dilations = dl, groups = gr, pad = pd, pad_type = pt, strides = st, weight = w, x = x)[name = string(\"y\")];",
@@ -103,7 +95,7 @@ fn observed(subject: &Subject<'_>, text: &str) -> Outcome {
             Outcome::Observed { found: "it compiles, loads and runs".to_owned() }
         }
         Ok(_) => Outcome::Observed { found: "it runs, and zeros give no numbers".to_owned() },
-        Err(DeviceError::Unsupported(detail)) => Outcome::Skipped { why: detail.to_string() },
+        Err(error) if !is_refusal(&error) => Outcome::Skipped { why: error.to_string() },
         Err(error) => Outcome::Observed { found: error.to_string() },
     }
 }

@@ -53,6 +53,18 @@ struct Probe {
     ask: fn(&Subject<'_>) -> Result<Outcome, DeviceError>,
 }
 
+impl Probe {
+    /// A probe for every chip.
+    const fn everywhere(
+        id: &'static str,
+        what: &'static str,
+        source: &'static str,
+        ask: fn(&Subject<'_>) -> Result<Outcome, DeviceError>,
+    ) -> Self {
+        Self { id, what, source, chips: &[], ask }
+    }
+}
+
 /// A probe with what it found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -100,7 +112,7 @@ pub fn run(device: &dyn Device) -> Report {
     let chip = device.description().target.chip;
     let findings = CATALOGUE.iter().copied().flatten().map(|probe| {
         let outcome = if probe.chips.is_empty() || probe.chips.contains(&chip) {
-            (probe.ask)(&subject).unwrap_or_else(unexpected)
+            (probe.ask)(&subject).unwrap_or_else(|error| unexpected(&error))
         } else {
             Outcome::Skipped { why: format!("nobody has measured it on {}", chip.shown()) }
         };
@@ -119,14 +131,28 @@ pub fn run(device: &dyn Device) -> Report {
 }
 
 /// What an error says where a program should have run.
-fn unexpected(error: DeviceError) -> Outcome {
-    match error {
-        DeviceError::Unsupported(_) => Outcome::Skipped { why: error.to_string() },
-        error => Outcome::Contradicted {
-            expected: "a program that compiles, loads and runs".to_owned(),
-            found: error.to_string(),
-        },
+fn unexpected(error: &DeviceError) -> Outcome {
+    if is_refusal(error) {
+        let expected = "a program that compiles, loads and runs".to_owned();
+        return Outcome::Contradicted { expected, found: error.to_string() };
     }
+    Outcome::Skipped { why: error.to_string() }
+}
+
+/// Whether an error says something of the program. Others say that there is no room, that the service is away, or that the
+/// device makes no claim.
+fn is_refusal(error: &DeviceError) -> bool {
+    matches!(
+        error,
+        DeviceError::InvalidProgram(_)
+            | DeviceError::CompilerFailed(_)
+            | DeviceError::LoweringFailed(_)
+            | DeviceError::LoadFailed(_)
+            | DeviceError::Inference(_)
+            | DeviceError::WrongIndex(_)
+            | DeviceError::Surface(_)
+            | DeviceError::Weights(_)
+    )
 }
 
 /// Confirmed where it holds.

@@ -2,28 +2,28 @@
 
 use orion_compiler::{Severity, lint, mil};
 
-use super::subject::{Subject, program};
-use super::{Outcome, Probe, holds};
-use crate::neural_engine::{BlobFiles, DeviceError};
+use super::subject::{CONV, Subject, program};
+use super::{Outcome, Probe, holds, is_refusal};
+use crate::neural_engine::BlobFiles;
 
 pub(super) const PROBES: &[Probe] = &[
-    probe("ANE001", "`concat` without `interleave` is refused", "OR, AF", |s| {
+    Probe::everywhere("ANE001", "`concat` without `interleave` is refused", "OR, AF", |s| {
         Ok(refused(s, "ANE001", &single(CONCAT)))
     }),
-    probe("ANE002", "`gelu` without `mode` is refused", "OR, AF", |s| {
+    Probe::everywhere("ANE002", "`gelu` without `mode` is refused", "OR, AF", |s| {
         Ok(refused(s, "ANE002", &single("tensor<fp16, [1, 8, 1, 32]> y = gelu(x = x);")))
     }),
-    probe("ANE014", "literals as arguments are refused in memory", "MD", |s| {
+    Probe::everywhere("ANE014", "literals as arguments are refused in memory", "MD", |s| {
         Ok(refused(
             s,
             "ANE014",
             &single("tensor<fp16, [1, 8, 1, 32]> y = softmax(axis = -1, x = x);"),
         ))
     }),
-    probe("ANE024", "tensors have at most five dimensions", "GD", |s| {
+    Probe::everywhere("ANE024", "tensors have at most five dimensions", "GD", |s| {
         Ok(refused(s, "ANE024", &single(SIX)))
     }),
-    probe("ANE022", "a constant matrix in `matmul` is refused in memory", "OR", |s| {
+    Probe::everywhere("ANE022", "a constant matrix in `matmul` is refused in memory", "OR", |s| {
         let ty = "tensor<fp16, [1, 1, 32, 32]>";
         let numbers = vec!["0x1p+0"; 1024].join(", ");
         let statements = format!(
@@ -33,26 +33,26 @@ pub(super) const PROBES: &[Probe] = &[
         );
         Ok(refused(s, "ANE022", &program(&format!("{ty} x"), &statements, "y")))
     }),
-    probe("ANE025", "a row has at most 16,384 or 65,536 elements", "GD", |s| {
+    Probe::everywhere("ANE025", "a row has at most 16,384 or 65,536 elements", "GD", |s| {
         let ty = "tensor<fp16, [1, 1, 1, 65600]>";
         let statement = format!("        {ty} y = add(x = x, y = x)[name = string(\"y\")];");
         Ok(refused(s, "ANE025", &program(&format!("{ty} x"), &statement, "y")))
     }),
-    probe("ANE026", "a window of `conv` is at most 15 wide", "GD", |s| {
+    Probe::everywhere("ANE026", "a window of `conv` is at most 15 wide", "GD", |s| {
         Ok(refused(
             s,
             "ANE026",
             &convolution("[1, 8, 40, 40]", "[8, 8, 1, 17]", "[1, 8, 40, 24]", true),
         ))
     }),
-    probe("ANE077", "`conv` needs `groups` in memory", "OR, MD", |s| {
+    Probe::everywhere("ANE077", "`conv` needs `groups` in memory", "OR, MD", |s| {
         Ok(refused(
             s,
             "ANE077",
             &convolution("[1, 8, 1, 32]", "[8, 8, 1, 1]", "[1, 8, 1, 32]", false),
         ))
     }),
-    probe("ANE027", "`reduce_argmax` looks at 2,048 elements at most", "GD", |s| {
+    Probe::everywhere("ANE027", "`reduce_argmax` looks at 2,048 elements at most", "GD", |s| {
         let statements = "        int32 ax = const()[name = string(\"ax\"), val = int32(3)];
         bool kd = const()[name = string(\"kd\"), val = bool(true)];
         string to = const()[name = string(\"to\"), val = string(\"fp16\")];
@@ -60,12 +60,12 @@ pub(super) const PROBES: &[Probe] = &[
         tensor<fp16, [1, 8, 1, 1]> y = cast(dtype = to, x = at)[name = string(\"y\")];";
         Ok(refused(s, "ANE027", &program("tensor<fp16, [1, 8, 1, 4096]> x", statements, "y")))
     }),
-    probe("ANE029", "every dimension is a number", "GD, OR", |s| {
+    Probe::everywhere("ANE029", "every dimension is a number", "GD, OR", |s| {
         let ty = "tensor<fp16, [1, ?, 1, 32]>";
         let statement = format!("        {ty} y = relu(x = x)[name = string(\"y\")];");
         Ok(refused(s, "ANE029", &program(&format!("{ty} x"), &statement, "y")))
     }),
-    probe("ANE039", "a norm with `gamma` and without `beta` fails", "GD", |s| {
+    Probe::everywhere("ANE039", "a norm with `gamma` and without `beta` fails", "GD", |s| {
         let ones = vec!["0x1p+0"; 32].join(", ");
         let statements = format!(
             "        tensor<int32, [1]> ax = const()[name = string(\"ax\"), val = tensor<int32, [1]>([-1])];
@@ -75,22 +75,22 @@ pub(super) const PROBES: &[Probe] = &[
         );
         Ok(refused(s, "ANE039", &program("tensor<fp16, [1, 8, 1, 32]> x", &statements, "y")))
     }),
-    probe("ANE028", "`pad` of channels is refused", "GD, AF", |s| {
+    Probe::everywhere("ANE028", "`pad` of channels is refused", "GD, AF", |s| {
         Ok(refused(s, "ANE028", &single(PAD)))
     }),
-    probe("ANE075", "surfaces of int32 are refused", "GD, AF", |s| {
+    Probe::everywhere("ANE075", "surfaces of int32 are refused", "GD, AF", |s| {
         let ty = "tensor<int32, [1, 32]>";
         let statement = format!("        {ty} y = add(x = x, y = x)[name = string(\"y\")];");
         Ok(refused(s, "ANE075", &program(&format!("{ty} x"), &statement, "y")))
     }),
-    probe("ANE076", "`cumsum` does not compile", "AF", |s| {
+    Probe::everywhere("ANE076", "`cumsum` does not compile", "AF", |s| {
         Ok(refused(
             s,
             "ANE076",
             &single("tensor<fp16, [1, 8, 1, 32]> y = cumsum(axis = int32(1), x = x);"),
         ))
     }),
-    probe("MIL014", "an unknown operation is refused", "MIL", |s| {
+    Probe::everywhere("MIL014", "an unknown operation is refused", "MIL", |s| {
         Ok(refused(s, "MIL014", &single("tensor<fp16, [1, 8, 1, 32]> y = nonsense(x = x);")))
     }),
 ];
@@ -99,15 +99,6 @@ const CONCAT: &str = "tensor<fp16, [1, 16, 1, 32]> y = concat(axis = int32(1), v
 const SIX: &str = "tensor<fp16, [1, 1, 1, 1, 8, 32]> y = reshape(shape = tensor<int32, [6]>([1, 1, 1, 1, 8, 32]), x = x);";
 const PAD: &str = "tensor<fp16, [1, 10, 1, 32]> y = pad(constant_val = fp16(0.0), mode = string(\"constant\"), \
                    pad = tensor<int32, [8]>([0, 0, 1, 1, 0, 0, 0, 0]), x = x);";
-
-const fn probe(
-    id: &'static str,
-    what: &'static str,
-    source: &'static str,
-    ask: fn(&Subject<'_>) -> Result<Outcome, DeviceError>,
-) -> Probe {
-    Probe { id, what, source, chips: &[], ask }
-}
 
 /// `conv` of one text constant, with named arguments.
 fn convolution(x: &str, weight: &str, y: &str, with_groups: bool) -> String {
@@ -121,11 +112,7 @@ fn convolution(x: &str, weight: &str, y: &str, with_groups: bool) -> String {
     program(
         &format!("tensor<fp16, {x}> x"),
         &format!(
-            "        string pt = const()[name = string(\"pt\"), val = string(\"valid\")];
-        tensor<int32, [2]> st = const()[name = string(\"st\"), val = tensor<int32, [2]>([1, 1])];
-        tensor<int32, [4]> pd = const()[name = string(\"pd\"), val = tensor<int32, [4]>([0, 0, 0, 0])];
-        tensor<int32, [2]> dl = const()[name = string(\"dl\"), val = tensor<int32, [2]>([1, 1])];
-        int32 gr = const()[name = string(\"gr\"), val = int32(1)];
+            "{CONV}
         tensor<fp16, {weight}> w = const()[name = string(\"w\"), val = tensor<fp16, {weight}>([{numbers}])];
         tensor<fp16, {y}> y = conv(dilations = dl, {groups}pad = pd, pad_type = pt, strides = st, weight = w, x = x)[name = string(\"y\")];"
         ),
@@ -158,7 +145,7 @@ fn refused(subject: &Subject<'_>, code: &str, text: &str) -> Outcome {
         .and_then(|program| subject.start(program)?.run_with_zeros());
     match ended {
         Ok(_) => holds(false, "a refusal", "it compiled, loaded and ran"),
-        Err(DeviceError::Unsupported(detail)) => Outcome::Skipped { why: detail.to_string() },
+        Err(error) if !is_refusal(&error) => Outcome::Skipped { why: error.to_string() },
         Err(error) => {
             // Hardware does not know our rules; the simulator does, and should refuse for this one.
             let rule = error.rule();

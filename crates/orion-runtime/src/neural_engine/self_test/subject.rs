@@ -123,6 +123,13 @@ pub(super) fn program(parameters: &str, statements: &str, results: &str) -> Stri
 /// A row of 32, which is whole in `f16`.
 pub(super) const ROW: &str = "tensor<fp16, [1, 1, 1, 32]>";
 
+/// Named constants that `conv` wants in memory (ANE077).
+pub(super) const CONV: &str = "        string pt = const()[name = string(\"pt\"), val = string(\"valid\")];
+        tensor<int32, [2]> st = const()[name = string(\"st\"), val = tensor<int32, [2]>([1, 1])];
+        tensor<int32, [4]> pd = const()[name = string(\"pd\"), val = tensor<int32, [4]>([0, 0, 0, 0])];
+        tensor<int32, [2]> dl = const()[name = string(\"dl\"), val = tensor<int32, [2]>([1, 1])];
+        int32 gr = const()[name = string(\"gr\"), val = int32(1)];";
+
 /// `y = op(x)` of a row.
 pub(super) fn unary(op: &str) -> String {
     program(

@@ -1,6 +1,6 @@
 //! Strategies to change weights, each against a fresh compilation: facts §2.8 and §8, ANE013.
 
-use super::subject::{Subject, halves, noise, program};
+use super::subject::{CONV, Subject, halves, noise, program};
 use super::{Outcome, Probe, holds};
 use crate::neural_engine::{BlobFiles, DeviceError};
 
@@ -37,11 +37,7 @@ fn layer() -> String {
     program(
         &format!("{ty} x"),
         &format!(
-            "        string pt = const()[name = string(\"pt\"), val = string(\"valid\")];
-        tensor<int32, [2]> st = const()[name = string(\"st\"), val = tensor<int32, [2]>([1, 1])];
-        tensor<int32, [4]> pd = const()[name = string(\"pd\"), val = tensor<int32, [4]>([0, 0, 0, 0])];
-        tensor<int32, [2]> dl = const()[name = string(\"dl\"), val = tensor<int32, [2]>([1, 1])];
-        int32 gr = const()[name = string(\"gr\"), val = int32(1)];
+            "{CONV}
         {weight} w = const()[name = string(\"w\"), val = {weight}(BLOBFILE(path = string(\"{FILE}\"), offset = uint64(64)))];
         {ty} y = conv(dilations = dl, groups = gr, pad = pd, pad_type = pt, strides = st, weight = w, x = x)[name = string(\"y\")];"
         ),
