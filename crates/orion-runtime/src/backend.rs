@@ -19,6 +19,10 @@ pub trait Backend: Send + Sync {
     fn supports(&self, op: &Op, inputs: &[TensorType]) -> Support;
     /// How many tokens at once its programs take best.
     fn widths(&self) -> Widths;
+    /// What its training programs have to look like.
+    fn training_form(&self) -> TrainingForm {
+        TrainingForm::default()
+    }
     /// An executable without programs yet, on these weights.
     fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError>;
 }
@@ -31,6 +35,15 @@ pub enum Widths {
     /// The smallest of these that holds them, from few to many, filled up with tokens that nobody asks for: a program costs a
     /// compilation. Tokens are written one by one with the first.
     Buckets(Vec<usize>),
+}
+
+/// What training programs of a backend look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrainingForm {
+    /// Sequences that a program takes at once; none for any number. A trainer adds up the gradients of the others.
+    pub sequences: Option<usize>,
+    /// Whether the backward pass computes in `f16`, so that the loss has to be scaled, and saves results as it sees fit.
+    pub in_half: bool,
 }
 
 /// How a backend runs an operation.
@@ -50,6 +63,32 @@ pub enum Support {
 pub trait Executable: Send + Sync {
     /// Compiles one more program. Weights that earlier programs use are shared with them.
     fn add(&self, program: &Verified<Program>) -> Result<ProgramId, CompileError>;
+    /// Compiles a training program. Its inputs of the names in `parameters` are what is trained: a session may keep them in a
+    /// form of its own until it is told that they [have changed](Session::parameters_changed).
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    fn add_training(
+        &self,
+        program: &Verified<Program>,
+        parameters: &[&str],
+    ) -> Result<ProgramId, CompileError> {
+        let _ = parameters;
+        self.add(program)
+    }
+    /// Compiles a program that computes some outputs of an earlier one, as that does, from inputs of the same names; those
+    /// that it does not have do not matter to its outputs.
+    ///
+    /// # Errors
+    /// As [`add`](Self::add).
+    fn add_part(
+        &self,
+        whole: ProgramId,
+        part: &Verified<Program>,
+    ) -> Result<ProgramId, CompileError> {
+        let _ = whole;
+        self.add(part)
+    }
     /// A new session; every state starts as zeros.
     fn session(&self) -> Box<dyn Session>;
 }
@@ -67,6 +106,9 @@ pub trait Session: Send {
         inputs: &[TensorView<'_>],
         outputs: &mut [TensorViewMut<'_>],
     ) -> Result<(), RunError>;
+
+    /// Says that the parameters of training programs are others in runs to come than they were.
+    fn parameters_changed(&mut self) {}
 
     /// Reads rows of a state `[1, rows, …]`, as real numbers.
     ///
@@ -218,6 +260,12 @@ pub enum RunError {
     NoState {
         /// The state.
         name: String,
+    },
+    /// Weights cannot be computed from parameters.
+    #[error("RUN015: {reason}")]
+    Weights {
+        /// Why not.
+        reason: String,
     },
     /// The device refused, or failed again and again.
     #[error("{0}")]

@@ -1,9 +1,11 @@
 //! Weights of the engine's programs, computed from those of a model: parts, transpositions and roundings of them. What only
 //! moves or rounds numbers is done at the speed of memory; anything else is the interpreter's.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use orion_compiler::interpret::Arguments;
 use orion_compiler::ir::program::Definition;
 use orion_compiler::tensor::{broadcast_steps, offsets, strides};
@@ -14,45 +16,68 @@ use orion_compiler::{
 use crate::CompileError;
 
 /// Reads a weight of the model as `f32`.
-pub type Read<'a> = dyn Fn(&str, &TensorType) -> Result<Vec<f32>, CompileError> + 'a;
+pub type Read<'r, 'w> = dyn Fn(&str, &TensorType) -> Result<Cow<'w, [f32]>, CompileError> + 'r;
 
 /// The numbers of a program's only output, from weights alone: see
 /// [`Expression`](orion_compiler::partition::Expression). Numbers of `f16` are rounded.
 ///
 /// # Errors
 /// When a weight cannot be read, or the program is no expression of weights.
-pub fn evaluate(program: &Program, read: &Read<'_>) -> Result<Vec<f32>, CompileError> {
-    let mut values: BTreeMap<ValueId, Vec<f32>> = BTreeMap::new();
+pub fn evaluate(program: &Program, read: &Read<'_, '_>) -> Result<Vec<f32>, CompileError> {
+    let mut numbers = evaluate_unrounded(program, read)?.into_owned();
+    let is_half = |node: &orion_compiler::Node| {
+        let result = node.outputs.first().map(|&value| program.type_of(value).dtype);
+        result == Some(DType::F16)
+    };
+    if program.nodes().any(|(_, node)| is_half(node)) {
+        let mut halves = vec![f16::ZERO; numbers.len()];
+        halves.convert_from_f32_slice(&numbers);
+        halves.convert_to_f32_slice(&mut numbers);
+    }
+    Ok(numbers)
+}
+
+/// As [`evaluate`], for who rounds the numbers anyway: what is only moved is moved as it is, and what is not even moved is not
+/// copied.
+///
+/// # Errors
+/// As [`evaluate`].
+pub(crate) fn evaluate_unrounded<'w>(
+    program: &Program,
+    read: &Read<'_, 'w>,
+) -> Result<Cow<'w, [f32]>, CompileError> {
+    let mut values: BTreeMap<ValueId, Cow<'w, [f32]>> = BTreeMap::new();
     for weight in program.weights() {
         let numbers = read(&weight.name, program.type_of(weight.value))?;
         values.insert(weight.value, numbers);
     }
+    let uses = program.use_counts();
     for (_, node) in program.nodes() {
-        let (Some(&output), operands) = (node.outputs.first(), &node.inputs) else { continue };
-        let ty = program.type_of(output);
-        let first = operands.first().and_then(|value| values.get(value));
-        let from = operands.first().map(|&value| program.type_of(value).shape.clone());
-        let moved = match (&node.op, first, from) {
-            (Op::Cast(_) | Op::Reshape(_), Some(x), _) => Some(x.clone()),
-            (Op::Transpose(op), Some(x), Some(from)) => {
-                let steps = strides(&from);
+        let (Some(&output), Some(&operand)) = (node.outputs.first(), node.inputs.first()) else {
+            return interpreted(program, read).map(Cow::Owned);
+        };
+        let (ty, from) = (program.type_of(output), &program.type_of(operand).shape);
+        // What nobody else reads is not copied.
+        let is_last = uses.get(operand.index()) == Some(&1);
+        let x = if is_last { values.remove(&operand) } else { values.get(&operand).cloned() };
+        let moved = match (&node.op, x) {
+            (Op::Cast(_) | Op::Reshape(_), Some(x)) => Some(x),
+            (Op::Transpose(op), Some(x)) => {
+                let steps = strides(from);
                 let steps: Vec<usize> = op.permutation.iter().map(|&axis| steps[axis]).collect();
-                Some(picked(x, &ty.shape, &steps, 0))
+                Some(Cow::Owned(picked(&x, &ty.shape, &steps, 0)))
             }
-            (Op::Slice(op), Some(x), Some(from)) => {
-                let steps = strides(&from);
+            (Op::Slice(op), Some(x)) => {
+                let steps = strides(from);
                 let first = op.starts.iter().zip(&steps).map(|(start, step)| start * step).sum();
-                Some(picked(x, &ty.shape, &steps, first))
+                Some(Cow::Owned(picked(&x, &ty.shape, &steps, first)))
             }
-            (Op::BroadcastTo(_), Some(x), Some(from)) => {
-                Some(picked(x, &ty.shape, &broadcast_steps(&from, &ty.shape), 0))
+            (Op::BroadcastTo(_), Some(x)) => {
+                Some(Cow::Owned(picked(&x, &ty.shape, &broadcast_steps(from, &ty.shape), 0)))
             }
             _ => None,
         };
-        let Some(mut numbers) = moved else { return interpreted(program, read) };
-        if ty.dtype == DType::F16 && matches!(node.op, Op::Cast(_)) {
-            numbers.iter_mut().for_each(|x| *x = f16::from_f32(*x).to_f32());
-        }
+        let Some(numbers) = moved else { return interpreted(program, read).map(Cow::Owned) };
         values.insert(output, numbers);
     }
     let result =
@@ -81,12 +106,12 @@ fn picked(from: &[f32], shape: &[usize], steps: &[usize], first: usize) -> Vec<f
     result
 }
 
-fn interpreted(program: &Program, read: &Read<'_>) -> Result<Vec<f32>, CompileError> {
+fn interpreted(program: &Program, read: &Read<'_, '_>) -> Result<Vec<f32>, CompileError> {
     let program = verify(program.clone()).map_err(|error| unsupported(&error.to_string()))?;
     let weights = (program.weights().iter())
         .map(|weight| {
             let ty = program.type_of(weight.value);
-            let numbers = read(&weight.name, ty)?.into_iter().map(f64::from).collect();
+            let numbers = read(&weight.name, ty)?.iter().copied().map(f64::from).collect();
             Ok(Tensor::real(ty.clone(), numbers))
         })
         .collect::<Result<_, CompileError>>()?;

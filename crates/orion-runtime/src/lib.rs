@@ -17,5 +17,5 @@ pub mod weights;
 
 pub use backend::{
     Backend, CompileError, Executable, ProgramId, RunError, Session, Support, TensorView,
-    TensorViewMut, Widths,
+    TensorViewMut, TrainingForm, Widths,
 };

@@ -6,7 +6,7 @@ use orion_compiler::pass::{self, FUSE_LOSS, Options};
 use orion_compiler::{Builder, DType, Program, TensorType, ValueId, Verified, verify};
 
 use crate::block::{Dropout, Logits, ModelBuilder, Pass, Weights};
-use orion_runtime::CompileError;
+use orion_runtime::{CompileError, TrainingForm};
 use orion_runtime::weights::WeightSet;
 
 use super::Parameter;
@@ -44,6 +44,18 @@ pub struct ProgramOptions {
     pub dropout: f64,
     /// Whether the loss is multiplied with an input before the backward pass.
     pub loss_scale: bool,
+}
+
+impl ProgramOptions {
+    /// The same as a backend needs it: one that computes in `f16` saves results as it sees fit, and has the loss scaled.
+    #[must_use]
+    pub fn on(mut self, form: TrainingForm) -> Self {
+        if form.in_half {
+            (self.saving.dtype, self.saving.gradients) = (None, None);
+            self.loss_scale = true;
+        }
+        self
+    }
 }
 
 impl Default for ProgramOptions {
@@ -103,6 +115,12 @@ impl TrainingProgram {
 }
 
 impl TrainingProgram {
+    /// Tokens that the program takes at once.
+    pub fn tokens(&self) -> usize {
+        let first = self.program.inputs().first();
+        first.map_or(0, |tokens| self.program.type_of(tokens.value).elements())
+    }
+
     /// Whether the program takes a seed, of what it drops.
     pub fn has_dropout(&self) -> bool {
         self.program.inputs().iter().any(|input| input.name == SEED)

@@ -1,7 +1,9 @@
 //! The training loop's body: gradients of some batches from a backend, clipped, and AdamW's step on the parameters. The
 //! loop knows no device: a backend gives loss and gradients for parameters that it is handed with every run.
 
+use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Instant;
 
 use half::{bf16, f16};
 use orion_compiler::{DType, TensorType};
@@ -20,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::graph::TrainingProgram;
 use super::loss_scale::LossScale;
 use super::schedule::Schedule;
-use crate::data::Batch;
+use crate::data::{Batch, IGNORED};
 
 /// What the optimiser does.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,6 +168,10 @@ pub struct Trainer {
     /// What the loss is multiplied with, where the program does that.
     loss_scale: Option<LossScale>,
     step: u64,
+    /// Tokens that a program takes at once: a whole batch, or less of it.
+    tokens: usize,
+    /// Seconds that the optimiser has taken.
+    optimizer_seconds: f64,
     /// A loss above it means that training has diverged.
     loss_limit: f32,
 }
@@ -189,8 +195,14 @@ impl Trainer {
         options: OptimizerOptions,
     ) -> Result<Self, TrainError> {
         let executable = backend.load(weights)?;
-        let gradients_of = executable.add(&training.program)?;
-        let loss_of = executable.add(&training.loss)?;
+        let names: Vec<&str> = training.parameters.iter().map(|(name, _)| name.as_str()).collect();
+        let gradients_of = executable.add_training(&training.program, &names)?;
+        // What is dropped is part of the gradients' program only.
+        let loss_of = if training.has_dropout() {
+            executable.add_training(&training.loss, &names)?
+        } else {
+            executable.add_part(gradients_of, &training.loss)?
+        };
         // The outputs are the loss and a gradient for each parameter.
         let outputs = training.program.outputs().iter().skip(1);
         let gradients = outputs
@@ -212,6 +224,8 @@ impl Trainer {
             seed,
             loss_scale,
             step,
+            tokens: training.tokens(),
+            optimizer_seconds: 0.0,
             loss_limit,
         })
     }
@@ -245,6 +259,11 @@ impl Trainer {
         self.step
     }
 
+    /// Seconds that the optimiser has taken in all steps.
+    pub fn optimizer_seconds(&self) -> f64 {
+        self.optimizer_seconds
+    }
+
     /// Checks that all parameters are numbers that half precision could hold.
     ///
     /// # Errors
@@ -276,7 +295,14 @@ impl Trainer {
     /// # Errors
     /// When the device refuses.
     pub fn loss(&mut self, batch: &Batch) -> Result<f32, TrainError> {
-        Ok(run(&mut *self.session, self.loss_of, &self.parameters, batch, &[], &mut [])?)
+        let (mut sum, mut counted) = (0.0, 0);
+        for part in parts(std::slice::from_ref(batch), self.tokens).iter() {
+            let (session, parameters) = (&mut *self.session, &self.parameters);
+            let loss = run(session, self.loss_of, parameters, part, &[], &mut [])?;
+            sum += f64::from(loss) * part.counted as f64;
+            counted += part.counted;
+        }
+        Ok((sum / counted.max(1) as f64) as f32)
     }
 
     /// One step on the gradient of the mean over all labels of `batches` that count. Where a scaled loss makes a gradient
@@ -285,6 +311,7 @@ impl Trainer {
     /// # Errors
     /// When the device refuses, or the loss or a gradient is not finite; nothing has changed then.
     pub fn step(&mut self, batches: &[Batch]) -> Result<StepReport, TrainError> {
+        let batches = &*parts(batches, self.tokens);
         let total: usize = batches.iter().map(|batch| batch.counted).sum();
         // The first batch's gradients stay as they are, the others' are weighed against it.
         let unit = batches.first().map_or(1, |batch| batch.counted.max(1)) as f64;
@@ -304,6 +331,7 @@ impl Trainer {
                 return Err(TrainError::Diverged { step, loss, gradient_norm });
             }
         };
+        let started = Instant::now();
         let OptimizerOptions { schedule, beta1, beta2, eps, weight_decay, clip } = self.options;
         let rate = schedule.rate(step);
         let clipped = if clip > 0.0 && gradient_norm > clip { clip / gradient_norm } else { 1.0 };
@@ -321,9 +349,11 @@ impl Trainer {
             };
             adamw(&self.pool, values, first, second, gradient, options);
         }
+        self.session.parameters_changed();
         if let Some(scale) = &mut self.loss_scale {
             scale.grow();
         }
+        self.optimizer_seconds += started.elapsed().as_secs_f64();
         self.step = step;
         Ok(StepReport { step, loss, gradient_norm, rate })
     }
@@ -365,6 +395,22 @@ impl Trainer {
         }
         Ok(loss)
     }
+}
+
+/// Batches in parts of so many tokens, which programs take at once.
+fn parts(batches: &[Batch], tokens: usize) -> Cow<'_, [Batch]> {
+    if batches.iter().all(|batch| batch.tokens.len() <= tokens) {
+        return Cow::Borrowed(batches);
+    }
+    let part = |(tokens, labels): (&[i32], &[i32])| Batch {
+        tokens: tokens.to_vec(),
+        labels: labels.to_vec(),
+        counted: labels.iter().filter(|&&label| label != IGNORED).count(),
+    };
+    let parts = |batch: &'_ Batch| -> Vec<Batch> {
+        batch.tokens.chunks(tokens).zip(batch.labels.chunks(tokens)).map(part).collect()
+    };
+    batches.iter().flat_map(parts).collect()
 }
 
 /// The gradients of a step on `batches`: those of the only one, or the sums.

@@ -10,15 +10,20 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use orion_compiler::engine::{self, PipelineError, WeightForm};
 use orion_compiler::mil::lower::Storage;
 use orion_compiler::partition::{Cut, Side};
-use orion_compiler::{Op, TensorType, Verified};
+use orion_compiler::{Op, Program, TensorType, Verified, verify};
 
 use super::blobs::Blob;
 use super::cache::ProgramCache;
-use super::plan::{EnginePlan, PlanBuilder};
+use super::build::PlanBuilder;
+use super::plan::{EnginePlan, defer};
 use super::session::EngineSession;
+use super::times::Times;
+use super::updates::WeightUpdates;
 use super::{Device, DeviceError};
-use crate::backend::{Backend, CompileError, Executable, ProgramId, Session, Support, Widths};
-use crate::cpu::Cpu;
+use crate::backend::{
+    Backend, CompileError, Executable, ProgramId, Session, Support, TrainingForm, Widths,
+};
+use crate::cpu::{Cpu, MatmulPrecision};
 use crate::trace::Recorder;
 use crate::weights::WeightSet;
 
@@ -33,6 +38,10 @@ pub struct EngineOptions {
     pub ranged_norms: bool,
     /// Tokens that programs compute at once.
     pub widths: Widths,
+    /// How programs that train come to new weights.
+    pub updates: WeightUpdates,
+    /// How the CPU multiplies matrices of `f32` in training.
+    pub precision: MatmulPrecision,
     /// Threads of the CPU for what the engine does not do; 0 takes all cores.
     pub threads: usize,
     /// Where constants of programs are kept from run to run. Weights that lie in no file are computed every time.
@@ -46,6 +55,7 @@ pub struct NeuralEngine {
     device: Arc<dyn Device>,
     host: Cpu,
     options: EngineOptions,
+    times: Arc<Times>,
 }
 
 impl std::fmt::Debug for NeuralEngine {
@@ -57,7 +67,23 @@ impl std::fmt::Debug for NeuralEngine {
 impl NeuralEngine {
     /// The engine on a device.
     pub fn new(device: Arc<dyn Device>, options: EngineOptions) -> Self {
-        Self { device, host: Cpu::new(options.threads), options }
+        let host = Cpu::new(options.threads).with_matmul_precision(options.precision);
+        Self { device, host, options, times: Arc::default() }
+    }
+
+    /// Threads of the CPU for what the engine does not do.
+    pub fn threads(&self) -> usize {
+        self.host.threads()
+    }
+
+    /// How programs that train come to new weights.
+    pub fn updates(&self) -> WeightUpdates {
+        self.options.updates
+    }
+
+    /// Where the time of training steps goes, of all sessions together.
+    pub fn times(&self) -> &Arc<Times> {
+        &self.times
     }
 
     /// The device.
@@ -91,6 +117,11 @@ impl Backend for NeuralEngine {
         self.options.widths.clone()
     }
 
+    /// One sequence at a time: batches of several are disputed (facts ANE073), and trainers add up gradients.
+    fn training_form(&self) -> TrainingForm {
+        TrainingForm { sequences: Some(1), in_half: true }
+    }
+
     fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError> {
         let host = self.host.load(Arc::clone(&weights))?;
         let identity = self.options.cache.as_ref().and_then(|_| weights.identity());
@@ -100,6 +131,7 @@ impl Backend for NeuralEngine {
             weights,
             identity,
             options: self.options.clone(),
+            times: Arc::clone(&self.times),
             constants: Mutex::default(),
             programs: Arc::default(),
         }))
@@ -115,25 +147,36 @@ struct EngineExecutable {
     /// Of the weights, where constants are kept.
     identity: Option<u128>,
     options: EngineOptions,
+    times: Arc<Times>,
     /// Files of constants by how they are computed, for all programs of the model.
     constants: Mutex<BTreeMap<String, Blob>>,
     programs: Plans,
 }
 
-impl Executable for EngineExecutable {
-    fn add(&self, program: &Verified<orion_compiler::Program>) -> Result<ProgramId, CompileError> {
+impl EngineExecutable {
+    /// Compiles a program, to be trained where that is `trained`.
+    fn compile(
+        &self,
+        program: &Program,
+        updates: Option<WeightUpdates>,
+    ) -> Result<EnginePlan, CompileError> {
+        let weights = match updates {
+            Some(WeightUpdates::Inputs) => WeightForm::Inputs,
+            _ => WeightForm::Constants,
+        };
         let options = engine::Options {
-            weights: WeightForm::Constants,
+            weights,
             ranged_norms: self.options.ranged_norms,
             ..engine::Options::default()
         };
+        let storage = if updates.is_some() { Storage::F16 } else { self.options.storage };
         let target = self.device.description().target;
         let unsupported =
             |error: PipelineError| CompileError::Unsupported { reason: error.to_string() };
         let cut = match self.options.cut {
             Some(cut) => cut,
             None => {
-                let choices = engine::choices(program, options, self.options.storage, target);
+                let choices = engine::choices(program, options, storage, target);
                 choices.map_err(unsupported)?.first().map_or(Cut::Parts, |best| best.cut)
             }
         };
@@ -143,31 +186,93 @@ impl Executable for EngineExecutable {
             device: &*self.device,
             host: &*self.host,
             weights: &self.weights,
-            storage: self.options.storage,
+            storage,
             constants: &mut constants,
             cache: self.options.cache.as_deref().zip(self.identity),
             recorder: self.options.recorder.as_ref(),
+            updates,
+            shared: Vec::new(),
+            known: BTreeMap::new(),
+            trained: Vec::new(),
+            steps: Vec::new(),
         };
-        let mut plan = EnginePlan::new(program, &pieces);
         for piece in &pieces.partition.pieces {
             match piece.side {
-                Side::Host => builder.host_piece(&mut plan, piece)?,
-                Side::Engine => builder.engine_piece(&mut plan, piece)?,
+                Side::Host => builder.host_piece(piece)?,
+                Side::Engine => builder.engine_piece(piece)?,
             }
         }
+        let PlanBuilder { mut steps, trained, .. } = builder;
+        if updates.is_some() {
+            defer(&mut steps);
+        }
+        let mut plan = EnginePlan::new(program, &pieces, 0);
+        (plan.steps, plan.weights) = (steps.into_iter().map(Arc::new).collect(), trained);
+        Ok(plan)
+    }
+
+    fn keep(&self, make: impl FnOnce(&[Arc<EnginePlan>]) -> Option<EnginePlan>) -> Option<ProgramId> {
         let mut programs = self.programs.write().unwrap_or_else(PoisonError::into_inner);
+        let plan = make(&programs)?;
         programs.push(Arc::new(plan));
-        Ok(ProgramId(programs.len() - 1))
+        Some(ProgramId(programs.len() - 1))
+    }
+}
+
+impl Executable for EngineExecutable {
+    fn add(&self, program: &Verified<Program>) -> Result<ProgramId, CompileError> {
+        let plan = self.compile(program, None)?;
+        let kept = self.keep(|known| Some(EnginePlan { memory: known.len(), ..plan }));
+        kept.ok_or_else(unknown_program)
+    }
+
+    fn add_training(
+        &self,
+        program: &Verified<Program>,
+        parameters: &[&str],
+    ) -> Result<ProgramId, CompileError> {
+        self.options.updates.check(&*self.device)?;
+        let is_parameter = |name: &str| parameters.contains(&name);
+        let trained = verify(Program::clone(program).with_inputs_as_weights(is_parameter));
+        let trained =
+            trained.map_err(|error| CompileError::Unsupported { reason: error.to_string() })?;
+        let mut plan = self.compile(&trained, Some(self.options.updates))?;
+        // Runs are asked for the program as it was given.
+        let position = |name: &str| program.inputs().iter().position(|input| input.name == name);
+        let name_of = |index: usize| trained.inputs().get(index).map(|input| input.name.as_str());
+        for given in &mut plan.inputs {
+            given.index = given.index.and_then(name_of).and_then(position);
+        }
+        plan.parameters = (parameters.iter())
+            .filter_map(|&name| Some((name.to_owned(), position(name)?)))
+            .collect();
+        plan.signature = Program::clone(program);
+        let kept = self.keep(|known| Some(EnginePlan { memory: known.len(), ..plan }));
+        kept.ok_or_else(unknown_program)
+    }
+
+    fn add_part(
+        &self,
+        whole: ProgramId,
+        part: &Verified<Program>,
+    ) -> Result<ProgramId, CompileError> {
+        self.keep(|known| Some(known.get(whole.0)?.part(part))).ok_or_else(unknown_program)
     }
 
     fn session(&self) -> Box<dyn Session> {
         Box::new(EngineSession::new(
             Arc::clone(&self.device),
-            self.host.session(),
+            [self.host.session(), self.host.session()],
             Arc::clone(&self.programs),
+            self.options.updates,
             self.options.recorder.clone(),
+            Arc::clone(&self.times),
         ))
     }
+}
+
+fn unknown_program() -> CompileError {
+    CompileError::Unsupported { reason: "this executable has no such program".to_owned() }
 }
 
 /// A device's refusal as that of a backend.

@@ -29,10 +29,13 @@
 //! ```
 
 pub mod backend;
+mod background;
 mod blobs;
+mod build;
 mod cache;
 pub mod device;
 mod error;
+mod parameters;
 mod plan;
 mod port;
 pub mod self_test;
@@ -41,6 +44,8 @@ pub mod simulator;
 mod states;
 mod storage;
 mod surface;
+pub mod times;
+mod updates;
 
 pub use backend::{EngineOptions, NeuralEngine};
 pub use blobs::BlobFiles;
@@ -53,3 +58,4 @@ pub use error::{Detail, DeviceError, NativeError};
 pub use port::{Port, Region};
 pub use storage::constant_file;
 pub use surface::{Surface, SurfaceMemory};
+pub use updates::WeightUpdates;

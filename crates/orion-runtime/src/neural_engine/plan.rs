@@ -1,22 +1,14 @@
 //! What a run does, piece by piece: which program, and which value lies in which of its operands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use orion_compiler::engine::{CachePart, Pieces};
-use orion_compiler::mil::lower::{Constant, Content, Lowered, Storage, lower_stored};
-use orion_compiler::partition::Piece;
-use orion_compiler::{DType, Program, TensorType, ValueId, verify};
+use orion_compiler::mil::lower::Constant;
+use orion_compiler::{DType, Program, TensorType, ValueId};
 
-use super::backend::refused;
-use super::blobs::Blob;
-use super::cache::{KeyBuilder, ProgramCache};
-use super::storage::constant_file;
-use super::{BlobFiles, CompiledProgram, Device, Port, ProgramSource};
-use crate::backend::{CompileError, Executable, ProgramId};
-use crate::expression::evaluate;
-use crate::trace::{Recorder, Span};
-use crate::weights::WeightSet;
+use super::{CompiledProgram, Port};
+use crate::backend::ProgramId;
 
 /// A program in pieces, compiled.
 pub(super) struct EnginePlan {
@@ -27,17 +19,24 @@ pub(super) struct EnginePlan {
     pub(super) inputs: Vec<Given>,
     pub(super) outputs: Vec<(usize, ValueId)>,
     pub(super) caches: Vec<Cache>,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<Arc<Step>>,
+    /// What is computed from parameters, in the order in which steps read it.
+    pub(super) weights: Vec<Weight>,
+    /// Where parameters are among the signature's inputs.
+    pub(super) parameters: BTreeMap<String, usize>,
+    /// The plan whose memory runs use: this one, or that which it is a part of.
+    pub(super) memory: usize,
 }
 
 /// An input of the program in pieces.
 pub(super) struct Given {
     pub(super) value: ValueId,
-    /// Index in the signature; none for a part of a cache.
+    /// Index in the signature; none for a part of a cache, and for what a part of a program does not need.
     pub(super) index: Option<usize>,
 }
 
 /// A part of a cache.
+#[derive(Clone)]
 pub(super) struct Cache {
     pub(super) part: CachePart,
     /// The columns that are there.
@@ -46,22 +45,102 @@ pub(super) struct Cache {
     pub(super) new: ValueId,
 }
 
+/// What a program reads that is computed from parameters.
+#[derive(Clone)]
+pub(super) struct Weight {
+    /// Reads parameters by name.
+    pub(super) expression: Program,
+    /// How the engine's programs see it; none where the host reads it.
+    pub(super) port: Option<Port>,
+}
+
 /// A piece.
 pub(super) enum Step {
-    Host { label: String, program: ProgramId, inputs: Vec<ValueId>, outputs: Vec<ValueId> },
+    Host(HostStep),
     Engine(EngineStep),
+}
+
+/// A program of the host.
+pub(super) struct HostStep {
+    pub(super) label: String,
+    pub(super) program: ProgramId,
+    pub(super) inputs: Vec<ValueId>,
+    /// Indices of weights, that the program reads behind its inputs.
+    pub(super) weights: Vec<usize>,
+    pub(super) outputs: Vec<ValueId>,
+    /// Whether the engine waits for nothing of it, so that it runs beside the engine.
+    pub(super) is_deferred: bool,
+    /// Multiplications and additions of its products.
+    pub(super) operations: f64,
 }
 
 /// A program of the engine.
 pub(super) struct EngineStep {
+    /// Tells it from others of the plan.
+    pub(super) id: usize,
     pub(super) label: String,
+    pub(super) is_backward: bool,
     pub(super) program: Arc<dyn CompiledProgram>,
-    pub(super) inputs: Vec<(Port, ValueId)>,
+    pub(super) inputs: Vec<(Port, Operand)>,
     pub(super) outputs: Vec<(Port, ValueId)>,
+    /// How it comes to new weights, where they are its constants.
+    pub(super) renewal: Option<Renewal>,
+}
+
+/// What a program reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operand {
+    Value(ValueId),
+    /// Index of a weight.
+    Weight(usize),
+}
+
+/// A program's constants, to be computed again.
+pub(super) struct Renewal {
+    pub(super) text: String,
+    /// In their order in the text, with what computes them from parameters; none where they never change.
+    pub(super) constants: Vec<(Constant, Option<Program>)>,
+}
+
+impl EngineStep {
+    /// The values that it reads.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&Port, ValueId)> {
+        self.inputs.iter().filter_map(|(port, operand)| match operand {
+            Operand::Value(value) => Some((port, *value)),
+            Operand::Weight(_) => None,
+        })
+    }
+
+    /// The last of the weights that it reads, in their order.
+    pub(super) fn last_weight(&self) -> Option<usize> {
+        self.inputs
+            .iter()
+            .filter_map(|(_, operand)| match operand {
+                Operand::Weight(index) => Some(*index),
+                Operand::Value(_) => None,
+            })
+            .max()
+    }
+}
+
+impl Step {
+    fn inputs(&self) -> Vec<ValueId> {
+        match self {
+            Self::Host(step) => step.inputs.clone(),
+            Self::Engine(step) => step.values().map(|(_, value)| value).collect(),
+        }
+    }
+
+    fn outputs(&self) -> Vec<ValueId> {
+        match self {
+            Self::Host(step) => step.outputs.clone(),
+            Self::Engine(step) => step.outputs.iter().map(|(_, value)| *value).collect(),
+        }
+    }
 }
 
 impl EnginePlan {
-    pub(super) fn new(signature: &Program, pieces: &Pieces) -> Self {
+    pub(super) fn new(signature: &Program, pieces: &Pieces, memory: usize) -> Self {
         let whole = &pieces.partition.program;
         let index_of = |name: &str| signature.inputs().iter().position(|input| input.name == name);
         let inputs = (whole.inputs().iter())
@@ -90,204 +169,66 @@ impl EnginePlan {
         for parameter in whole.inputs().iter().chain(whole.outputs()) {
             types.insert(parameter.value, whole.type_of(parameter.value).clone());
         }
-        Self { signature: signature.clone(), types, inputs, outputs, caches, steps: Vec::new() }
-    }
-}
-
-/// Compiles pieces into a plan.
-pub(super) struct PlanBuilder<'a> {
-    pub(super) device: &'a dyn Device,
-    pub(super) host: &'a dyn Executable,
-    pub(super) weights: &'a WeightSet,
-    pub(super) storage: Storage,
-    pub(super) constants: &'a mut BTreeMap<String, Blob>,
-    /// Constants of other runs, and what tells the weights from others.
-    pub(super) cache: Option<(&'a ProgramCache, u128)>,
-    pub(super) recorder: Option<&'a Arc<Recorder>>,
-}
-
-/// How a constant comes about.
-enum Numbers<'a> {
-    /// The program says them.
-    Literal(Vec<f32>, &'a Constant),
-    /// They are computed from weights; the expression as text, with how it is stored, too.
-    Computed(String, &'a Program, &'a Constant),
-}
-
-impl PlanBuilder<'_> {
-    pub(super) fn host_piece(
-        &mut self,
-        plan: &mut EnginePlan,
-        piece: &Piece,
-    ) -> Result<(), CompileError> {
-        let program = verify(piece.program.clone())
-            .map_err(|error| CompileError::Unsupported { reason: error.to_string() })?;
-        let _span = self.span("compile", || format!("plan {} for the CPU", piece.label));
-        plan.steps.push(Step::Host {
-            label: piece.label.clone(),
-            program: self.host.add(&program)?,
-            inputs: piece.inputs.iter().map(|port| port.value).collect(),
-            outputs: piece.outputs.iter().map(|port| port.value).collect(),
-        });
-        Ok(())
+        let (steps, weights, parameters) = (Vec::new(), Vec::new(), BTreeMap::new());
+        let signature = signature.clone();
+        Self { signature, types, inputs, outputs, caches, steps, weights, parameters, memory }
     }
 
-    pub(super) fn engine_piece(
-        &mut self,
-        plan: &mut EnginePlan,
-        piece: &Piece,
-    ) -> Result<(), CompileError> {
-        let unsupported = |reason: String| CompileError::Unsupported { reason };
-        let program =
-            verify(piece.program.clone()).map_err(|error| unsupported(error.to_string()))?;
-        let target = self.device.description().target;
-        let lowering = self.span("lower", || format!("lower {}", piece.label));
-        let lowered = lower_stored(&program, target, self.storage).map_err(|diagnostic| {
-            unsupported(format!("{}: {}: {}", piece.label, diagnostic.code, diagnostic.message))
-        })?;
-        drop(lowering);
-        let mut span = self.span("constants", || format!("constants of {}", piece.label));
-        let blobs = self.blobs(piece, &lowered, span.as_mut())?;
-        drop(span);
-        let source = ProgramSource { name: &piece.label, text: &lowered.text, blobs: &blobs };
-        let compiling = self.span("compile", || format!("compile {}", piece.label));
-        let compiling = compiling.map(|span| span.with("bytes", blobs.total_bytes()));
-        let compiled: Arc<dyn CompiledProgram> =
-            Arc::from(self.device.compile(&source).map_err(refused)?);
-        drop(compiling);
-        let loading = self.span("load", || format!("load {}", piece.label));
-        compiled.load().map_err(refused)?;
-        drop(loading);
-        let attributes = compiled.attributes().map_err(refused)?;
-        let procedure =
-            attributes.procedures.into_iter().next().ok_or_else(|| {
-                unsupported(format!("{}: no procedure was published", piece.label))
-            })?;
-        // The text's names are the program's; which of a piece's values each is, the lowering says.
-        let bind = |published: Vec<Port>,
-                    written: &[orion_compiler::mil::lower::Port],
-                    values: &[orion_compiler::partition::Port]| {
-            published
-                .into_iter()
-                .map(|port| {
-                    let found = written.iter().find(|other| other.name == port.name);
-                    let value = found.and_then(|other| {
-                        values.iter().find(|value| value.name == other.parameter)
-                    });
-                    match value {
-                        Some(value) => Ok((port, value.value)),
-                        None => Err(unsupported(format!(
-                            "{}: the engine published `{}`, which the program does not have",
-                            piece.label, port.name
-                        ))),
-                    }
-                })
-                .collect::<Result<Vec<_>, _>>()
-        };
-        let inputs = bind(procedure.inputs, &lowered.inputs, &piece.inputs)?;
-        let outputs = bind(procedure.outputs, &lowered.outputs, &piece.outputs)?;
-        plan.steps.push(Step::Engine(EngineStep {
-            label: piece.label.clone(),
-            program: compiled,
+    /// The plan of a program that computes some outputs of this one's: the steps that those need.
+    pub(super) fn part(&self, part: &Program) -> Self {
+        let name_of = |index: usize| self.signature.inputs().get(index).map(|input| &input.name);
+        let position = |name: &String| part.inputs().iter().position(|input| input.name == *name);
+        let inputs = (self.inputs.iter())
+            .map(|given| Given {
+                value: given.value,
+                index: given.index.and_then(name_of).and_then(position),
+            })
+            .collect();
+        let outputs: Vec<(usize, ValueId)> = (part.outputs().iter().enumerate())
+            .filter_map(|(index, wanted)| {
+                let of_whole = self.signature.outputs().iter();
+                let at = of_whole.map(|output| &output.name).position(|name| *name == wanted.name)?;
+                let (_, value) = self.outputs.iter().find(|(index, _)| *index == at)?;
+                Some((index, *value))
+            })
+            .collect();
+        let mut needed: BTreeSet<ValueId> = outputs.iter().map(|(_, value)| *value).collect();
+        let mut steps = Vec::new();
+        for step in self.steps.iter().rev() {
+            if step.outputs().iter().any(|value| needed.contains(value)) {
+                needed.extend(step.inputs());
+                steps.push(Arc::clone(step));
+            }
+        }
+        steps.reverse();
+        let parameters = (self.parameters.keys())
+            .filter_map(|name| Some((name.clone(), position(name)?)))
+            .collect();
+        Self {
+            signature: part.clone(),
+            types: self.types.clone(),
             inputs,
             outputs,
-        }));
-        Ok(())
-    }
-
-    fn span(&self, category: &'static str, name: impl FnOnce() -> String) -> Option<Span> {
-        self.recorder.map(|recorder| recorder.span(category, name()))
-    }
-
-    /// The files of a program's constants. What two programs compute alike is computed once, and not at all if another run
-    /// has left it in the cache.
-    fn blobs(
-        &mut self,
-        piece: &Piece,
-        lowered: &Lowered,
-        span: Option<&mut Span>,
-    ) -> Result<BlobFiles, CompileError> {
-        let constants = constants_of(piece, lowered)?;
-        let computed: Vec<&str> = constants
-            .iter()
-            .filter(|(_, numbers)| matches!(numbers, Numbers::Computed(..)))
-            .map(|(path, _)| *path)
-            .collect();
-        let target = self.device.description().target;
-        let entry = self.cache.filter(|_| !computed.is_empty()).map(|(cache, weights)| {
-            let mut key = KeyBuilder::new(&lowered.text, target, weights);
-            for (path, numbers) in &constants {
-                match numbers {
-                    Numbers::Literal(numbers, _) => {
-                        let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-                        key.constant(path, &bytes);
-                    }
-                    Numbers::Computed(text, ..) => key.constant(path, text.as_bytes()),
-                }
-            }
-            (cache, key.finish())
-        });
-        let kept = entry.and_then(|(cache, key)| cache.load(key, &lowered.text, &computed));
-        if let (Some(span), Some(_)) = (span, entry) {
-            span.argument("cache", if kept.is_some() { "hit" } else { "miss" });
+            caches: self.caches.clone(),
+            steps,
+            weights: self.weights.clone(),
+            parameters,
+            memory: self.memory,
         }
-        let mut files = BlobFiles::new();
-        let mut made: Vec<(&str, Blob)> = Vec::with_capacity(computed.len());
-        for (path, numbers) in constants {
-            let (text, program, constant) = match numbers {
-                Numbers::Literal(numbers, constant) => {
-                    files.insert(path, file_of(&numbers, constant));
-                    continue;
-                }
-                Numbers::Computed(text, program, constant) => (text, program, constant),
-            };
-            let blob =
-                match (self.constants.get(&text), kept.as_ref().and_then(|kept| kept.get(path))) {
-                    (Some(known), _) => Arc::clone(known),
-                    (None, Some(kept)) => Arc::clone(kept),
-                    (None, None) => {
-                        let read = |name: &str, ty: &TensorType| self.weights.read(name, ty);
-                        Arc::new(file_of(&evaluate(program, &read)?, constant))
-                    }
-                };
-            self.constants.insert(text, Arc::clone(&blob));
-            files.share(path, Arc::clone(&blob));
-            made.push((path, blob));
-        }
-        if let (Some((cache, key)), None) = (entry, kept) {
-            cache.store(key, &lowered.text, &made);
-        }
-        Ok(files)
     }
 }
 
-/// The files of a program's constants, and how their numbers come about.
-fn constants_of<'a>(
-    piece: &'a Piece,
-    lowered: &'a Lowered,
-) -> Result<Vec<(&'a str, Numbers<'a>)>, CompileError> {
-    let numbers = |constant: &'a Constant| match &constant.content {
-        Content::Literal(tensor) => Ok(Numbers::Literal(tensor.to_f32(), constant)),
-        Content::Weight(name) => {
-            let expression = piece.weights.iter().find(|found| found.name == *name);
-            let program = &expression
-                .ok_or_else(|| CompileError::Unsupported {
-                    reason: format!("{}: nothing computes `{name}`", piece.label),
-                })?
-                .program;
-            let text = format!("{:?} {program}", constant.part);
-            Ok(Numbers::Computed(text, program, constant))
+/// Marks what the engine waits for nothing of.
+pub(super) fn defer(steps: &mut [Step]) {
+    let mut awaited: BTreeSet<ValueId> = BTreeSet::new();
+    for step in steps.iter_mut().rev() {
+        let is_deferred = !step.outputs().iter().any(|value| awaited.contains(value));
+        if let (Step::Host(host), true) = (&mut *step, is_deferred) {
+            host.is_deferred = true;
+        } else {
+            awaited.extend(step.inputs());
         }
-    };
-    (lowered.constants.iter())
-        .map(|constant| Ok((constant.path.as_str(), numbers(constant)?)))
-        .collect()
-}
-
-/// A file with one constant, in the form that the text reads.
-fn file_of(numbers: &[f32], constant: &Constant) -> Vec<u8> {
-    let rows = constant.ty.shape.first().copied().unwrap_or(1);
-    constant_file(numbers, rows, constant.part)
+    }
 }
 
 /// Whether the host keeps a value as whole numbers.

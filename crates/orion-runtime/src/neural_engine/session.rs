@@ -1,15 +1,22 @@
-//! A conversation on the engine: its surfaces, caches and what the host keeps between pieces.
+//! A conversation or a training run on the engine: its surfaces, caches and what the host keeps between pieces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, PoisonError};
+use std::thread;
 
+use orion_compiler::cost::{HOST, Staging};
 use orion_compiler::engine::LAST;
 use orion_compiler::{TensorType, ValueId};
 
 use super::backend::Plans;
-use super::plan::{EnginePlan, EngineStep, Step, is_integer};
-use super::{Device, DeviceError, Evaluation, Port, Request, Surface};
+use super::background::{Background, Beside, Numbers, Source, Task, write};
+use super::parameters::{Parameters, Progress, renewals, surfaces};
+use super::plan::{EnginePlan, EngineStep, HostStep, Operand, Step, is_integer};
+use super::times::{Part, Times};
+use super::updates::WeightUpdates;
+use super::{CompiledProgram, Device, DeviceError, Evaluation, Port, Request, Surface};
 use crate::backend::{ProgramId, RunError, Session, TensorView, TensorViewMut, check_arguments};
 use crate::trace::{Recorder, Span};
 
@@ -19,12 +26,16 @@ const TRIES: usize = 3;
 pub(super) struct EngineSession {
     pub(super) device: Arc<dyn Device>,
     host: Box<dyn Session>,
+    /// Lent while a step is trained.
+    background: Option<Background>,
+    updates: WeightUpdates,
     pub(super) programs: Plans,
     /// Caches by input, for all programs.
     pub(super) caches: BTreeMap<String, CacheState>,
     /// Surfaces and host memory of each program.
     memory: BTreeMap<usize, Memory>,
     recorder: Option<Arc<Recorder>>,
+    times: Arc<Times>,
 }
 
 /// A part of a cache.
@@ -39,13 +50,18 @@ struct Memory {
     values: BTreeMap<ValueId, Held>,
     /// The same requests are used in every run.
     requests: BTreeMap<usize, Request>,
+    /// Of the plan's weights, those that the engine reads.
+    weights: Vec<Option<Surface>>,
+    /// Programs with constants of now, by step.
+    programs: BTreeMap<usize, Arc<dyn CompiledProgram>>,
+    /// Whether the engine has the parameters of now.
+    is_current: bool,
 }
 
 /// Where a value is.
 #[derive(Default)]
 struct Held {
-    reals: Vec<f32>,
-    ints: Vec<i32>,
+    numbers: Numbers,
     /// The surface, and its layout in it.
     surface: Option<(Surface, Port)>,
     /// Which of both is of this run.
@@ -53,15 +69,26 @@ struct Held {
     on_engine: bool,
 }
 
+/// Sends what runs beside the engine.
+struct Deferring<'s, 'p> {
+    tasks: &'s Sender<Task<'p>>,
+    /// What was sent already.
+    sent: BTreeSet<ValueId>,
+    progress: &'s Progress,
+}
+
 impl EngineSession {
     pub(super) fn new(
         device: Arc<dyn Device>,
-        host: Box<dyn Session>,
+        [host, beside]: [Box<dyn Session>; 2],
         programs: Plans,
+        updates: WeightUpdates,
         recorder: Option<Arc<Recorder>>,
+        times: Arc<Times>,
     ) -> Self {
         let (caches, memory) = (BTreeMap::new(), BTreeMap::new());
-        Self { device, host, programs, caches, memory, recorder }
+        let background = Some(Background::new(beside));
+        Self { device, host, background, updates, programs, caches, memory, recorder, times }
     }
 }
 
@@ -76,10 +103,18 @@ impl Session for EngineSession {
             self.programs.read().unwrap_or_else(PoisonError::into_inner).get(program.0).cloned();
         let plan = known.ok_or(RunError::UnknownProgram)?;
         check_arguments(&plan.signature, inputs, outputs)?;
-        let mut memory = self.memory.remove(&program.0).unwrap_or_default();
-        let result = self.run_plan(&plan, &mut memory, inputs, outputs);
-        self.memory.insert(program.0, memory);
+        let mut memory = self.memory.remove(&plan.memory).unwrap_or_default();
+        let result = if plan.parameters.is_empty() {
+            self.run_plan(&plan, &mut memory, inputs, outputs)
+        } else {
+            self.train(&plan, &mut memory, inputs, outputs)
+        };
+        self.memory.insert(plan.memory, memory);
         result
+    }
+
+    fn parameters_changed(&mut self) {
+        self.memory.values_mut().for_each(|memory| memory.is_current = false);
     }
 
     fn read_state(
@@ -104,56 +139,174 @@ impl EngineSession {
         inputs: &[TensorView<'_>],
         outputs: &mut [TensorViewMut<'_>],
     ) -> Result<(), RunError> {
-        let values = &mut memory.values;
-        values.values_mut().for_each(|held| (held.on_host, held.on_engine) = (false, false));
-        let (mut position, mut meant) = (0, usize::MAX);
-        for given in &plan.inputs {
-            let Some(view) = given.index.and_then(|index| inputs.get(index)) else { continue };
-            let held = values.entry(given.value).or_default();
-            held.on_host = true;
-            match view {
-                TensorView::F32(data) => {
-                    held.reals.clear();
-                    held.reals.extend_from_slice(data);
-                }
-                TensorView::I32(data) => {
-                    held.ints.clear();
-                    held.ints.extend_from_slice(data);
-                    let input = given.index.and_then(|index| plan.signature.inputs().get(index));
-                    let number = usize::try_from(data.first().copied().unwrap_or(0)).unwrap_or(0);
-                    match input.map(|input| input.name.as_str()) {
-                        Some("position") => position = number,
-                        Some(LAST) => meant = number + 1,
-                        _ => {}
-                    }
-                }
-            }
-        }
+        let (position, meant) = take_inputs(plan, &mut memory.values, inputs);
         self.provide_caches(plan, position)?;
-        for (index, step) in plan.steps.iter().enumerate() {
-            match step {
-                Step::Host { label, program, inputs, outputs } => {
-                    let _span = span(self.recorder.as_ref(), "host", || label.clone());
-                    self.run_host(plan, values, *program, inputs, outputs)?;
+        self.steps(plan, memory, None, None)?;
+        self.append(plan, &memory.values, position, meant)?;
+        let outputs = outputs.iter_mut().enumerate().map(|(index, output)| (index, output));
+        self.results(plan, memory, outputs)
+    }
+
+    /// A run of a training program: what the engine does not wait for goes on beside it.
+    fn train(
+        &mut self,
+        plan: &EnginePlan,
+        memory: &mut Memory,
+        inputs: &[TensorView<'_>],
+        outputs: &mut [TensorViewMut<'_>],
+    ) -> Result<(), RunError> {
+        take_inputs(plan, &mut memory.values, inputs);
+        let parameters = Parameters::new(plan, inputs);
+        let is_current = memory.is_current;
+        if !is_current {
+            self.renew(plan, memory, &parameters)?;
+        }
+        if memory.weights.is_empty() {
+            memory.weights = surfaces(plan, &*self.device)?;
+        }
+        let weights = memory.weights.clone();
+        // Results of what goes on beside the engine are written there.
+        let made: BTreeSet<ValueId> = (plan.steps.iter())
+            .filter_map(|step| match &**step {
+                Step::Host(host) if host.is_deferred => Some(host.outputs.iter().copied()),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let (mut mine, mut theirs) = (Vec::new(), BTreeMap::new());
+        for (index, output) in outputs.iter_mut().enumerate() {
+            match plan.outputs.iter().find(|(at, _)| *at == index) {
+                Some((_, value)) if made.contains(value) => {
+                    theirs.insert(*value, output);
                 }
-                Step::Engine(step) => {
-                    self.run_engine(plan, memory_parts(values, &mut memory.requests, index), step)?
+                _ => mine.push((index, output)),
+            }
+        }
+        let progress = if is_current { Progress::complete() } else { Progress::default() };
+        let (times, recorder) = (Arc::clone(&self.times), self.recorder.clone());
+        let Some(mut background) = self.background.take() else { return Ok(()) };
+        let beside = Beside {
+            plan,
+            parameters,
+            staged: (!is_current).then_some(&weights),
+            progress: &progress,
+            times: &times,
+            recorder: recorder.as_ref(),
+        };
+        let (ended, worked) = thread::scope(|scope| {
+            let (tasks, queue) = mpsc::channel();
+            let (background, beside) = (&mut background, &beside);
+            let worker = scope.spawn(move || background.work(beside, &queue, theirs));
+            let deferring = Deferring { tasks: &tasks, sent: BTreeSet::new(), progress: &progress };
+            let ended = self.steps(plan, memory, Some(&beside.parameters), Some(deferring));
+            drop(tasks);
+            let worked = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (ended, worked)
+        });
+        for (value, numbers) in background.give_back() {
+            memory.values.entry(value).or_default().numbers = numbers;
+        }
+        self.background = Some(background);
+        // What failed beside the engine failed first: the engine only missed it.
+        worked?;
+        ended?;
+        memory.is_current = true;
+        self.results(plan, memory, mine.into_iter())
+    }
+
+    /// Programs with the parameters of now, where those are constants.
+    fn renew(
+        &self,
+        plan: &EnginePlan,
+        memory: &mut Memory,
+        parameters: &Parameters<'_>,
+    ) -> Result<(), RunError> {
+        for (step, renewal) in renewals(plan) {
+            // The old one goes first: a process holds only so many.
+            match memory.programs.remove(&step.id) {
+                Some(old) if self.updates == WeightUpdates::Reload => {
+                    old.unload().map_err(failed)?;
+                }
+                _ => {}
+            }
+            let _span = span(self.recorder.as_ref(), "weights", || step.label.clone());
+            let program =
+                parameters.renew(step, renewal, self.updates, &*self.device, &self.times)?;
+            memory.programs.insert(step.id, program);
+        }
+        Ok(())
+    }
+
+    fn steps<'p>(
+        &mut self,
+        plan: &'p EnginePlan,
+        memory: &mut Memory,
+        parameters: Option<&Parameters<'_>>,
+        mut deferring: Option<Deferring<'_, 'p>>,
+    ) -> Result<(), RunError> {
+        for (index, step) in plan.steps.iter().enumerate() {
+            match (&**step, &mut deferring) {
+                (Step::Host(step), Some(deferring)) if step.is_deferred => {
+                    self.defer(plan, &mut memory.values, (index, step), deferring);
+                }
+                (Step::Host(step), _) => {
+                    let _span = span(self.recorder.as_ref(), "host", || step.label.clone());
+                    self.run_host(plan, &mut memory.values, step, parameters)?;
+                }
+                (Step::Engine(step), deferring) => {
+                    if let (Some(deferring), Some(last)) = (deferring, step.last_weight()) {
+                        deferring.progress.wait_for(last);
+                    }
+                    self.run_engine(plan, memory, step)?;
                 }
             }
         }
-        self.append(plan, values, position, meant)?;
-        for &(index, value) in &plan.outputs {
-            on_host(plan, values, value, self.recorder.as_ref())?;
-            let (Some(held), Some(output)) = (values.get(&value), outputs.get_mut(index)) else {
+        Ok(())
+    }
+
+    /// Hands a step over, with what it reads that was not handed over yet.
+    fn defer<'p>(
+        &self,
+        plan: &'p EnginePlan,
+        values: &mut BTreeMap<ValueId, Held>,
+        (index, step): (usize, &'p HostStep),
+        deferring: &mut Deferring<'_, 'p>,
+    ) {
+        let mut operands = Vec::with_capacity(step.inputs.len());
+        for &value in &step.inputs {
+            let Some(held) = values.get_mut(&value) else { continue };
+            if !(held.on_host || held.on_engine) || !deferring.sent.insert(value) {
+                continue;
+            }
+            let source = match &held.surface {
+                Some((surface, port)) if held.on_engine => {
+                    Source::Surface(surface.clone(), port.clone())
+                }
+                _ if is_read_after(plan, index, value) => Source::Numbers(held.numbers.clone()),
+                _ => Source::Numbers(std::mem::take(&mut held.numbers)),
+            };
+            operands.push((value, source));
+        }
+        // Nobody listens any more only where it has failed, and says so itself.
+        let _ = deferring.tasks.send(Task { step, operands });
+    }
+
+    /// Brings results to the host, into what the caller lends.
+    fn results<'o, 't: 'o>(
+        &self,
+        plan: &EnginePlan,
+        memory: &mut Memory,
+        outputs: impl Iterator<Item = (usize, &'o mut TensorViewMut<'t>)>,
+    ) -> Result<(), RunError> {
+        for (index, output) in outputs {
+            let Some((_, value)) = plan.outputs.iter().find(|(at, _)| *at == index) else {
                 continue;
             };
-            match output {
-                TensorViewMut::F32(data) => data.copy_from_slice(&held.reals),
-                TensorViewMut::I32(data) => data.copy_from_slice(&held.ints),
-                TensorViewMut::Bf16(data) => {
-                    let rounded = held.reals.iter().map(|&x| half::bf16::from_f32(x));
-                    data.iter_mut().zip(rounded).for_each(|(to, x)| *to = x);
-                }
+            self.on_host(plan, &mut memory.values, *value)?;
+            match (memory.values.get(value), output) {
+                (Some(held), TensorViewMut::I32(data)) => data.copy_from_slice(&held.numbers.ints),
+                (Some(held), output) => write(output, &held.numbers.reals),
+                (None, _) => {}
             }
         }
         Ok(())
@@ -221,48 +374,53 @@ impl EngineSession {
         &mut self,
         plan: &EnginePlan,
         values: &mut BTreeMap<ValueId, Held>,
-        program: ProgramId,
-        inputs: &[ValueId],
-        outputs: &[ValueId],
+        step: &HostStep,
+        parameters: Option<&Parameters<'_>>,
     ) -> Result<(), RunError> {
-        for &value in inputs {
-            on_host(plan, values, value, self.recorder.as_ref())?;
+        for &value in &step.inputs {
+            self.on_host(plan, values, value)?;
         }
+        let _timing = self.times.begin(Part::Host);
+        self.times.model(Part::Host, step.operations / HOST.multiply);
+        let weights: Vec<_> = (step.weights.iter())
+            .filter_map(|&index| Some(parameters?.weight(plan.weights.get(index)?)))
+            .collect::<Result<_, _>>()?;
         // Results are taken out while operands are lent.
-        let mut results: Vec<(ValueId, Held)> = (outputs.iter())
+        let mut results: Vec<(ValueId, Held)> = (step.outputs.iter())
             .map(|&value| {
                 let mut held = values.remove(&value).unwrap_or_default();
                 let ty = plan.types.get(&value);
                 let count = ty.map_or(0, TensorType::elements);
                 if ty.is_some_and(is_integer) {
-                    held.ints.resize(count, 0);
+                    held.numbers.ints.resize(count, 0);
                 } else {
-                    held.reals.resize(count, 0.0);
+                    held.numbers.reals.resize(count, 0.0);
                 }
                 (held.on_host, held.on_engine) = (true, false);
                 (value, held)
             })
             .collect();
-        let views: Vec<TensorView<'_>> = (inputs.iter())
+        let mut views: Vec<TensorView<'_>> = (step.inputs.iter())
             .filter_map(|value| {
                 let held = values.get(value)?;
                 Some(if plan.types.get(value).is_some_and(is_integer) {
-                    TensorView::I32(&held.ints)
+                    TensorView::I32(&held.numbers.ints)
                 } else {
-                    TensorView::F32(&held.reals)
+                    TensorView::F32(&held.numbers.reals)
                 })
             })
             .collect();
+        views.extend(weights.iter().map(|numbers| TensorView::F32(numbers)));
         let mut made: Vec<TensorViewMut<'_>> = (results.iter_mut())
             .map(|(value, held)| {
                 if plan.types.get(value).is_some_and(is_integer) {
-                    TensorViewMut::I32(&mut held.ints)
+                    TensorViewMut::I32(&mut held.numbers.ints)
                 } else {
-                    TensorViewMut::F32(&mut held.reals)
+                    TensorViewMut::F32(&mut held.numbers.reals)
                 }
             })
             .collect();
-        let result = self.host.run(program, &views, &mut made);
+        let result = self.host.run(step.program, &views, &mut made);
         drop((views, made));
         values.extend(results);
         result
@@ -271,27 +429,25 @@ impl EngineSession {
     fn run_engine(
         &self,
         plan: &EnginePlan,
-        (values, requests, index): (
-            &mut BTreeMap<ValueId, Held>,
-            &mut BTreeMap<usize, Request>,
-            usize,
-        ),
+        memory: &mut Memory,
         step: &EngineStep,
     ) -> Result<(), RunError> {
-        for (port, value) in &step.inputs {
-            if plan.caches.iter().any(|cache| cache.columns == *value) {
+        let Memory { values, requests, weights, programs, .. } = memory;
+        for (port, value) in step.values() {
+            if plan.caches.iter().any(|cache| cache.columns == value) {
                 continue;
             }
-            let held = values.entry(*value).or_default();
+            let held = values.entry(value).or_default();
             if held.surface.is_none() {
                 let surface = self.device.surface(port.bytes).map_err(failed)?;
                 held.surface = Some((surface, port.clone()));
             }
             if let (Some((surface, layout)), false) = (&held.surface, held.on_engine) {
-                let _span = staging(self.recorder.as_ref(), layout, layout.elements(), || {
+                let _span = self.staging(layout, layout.elements(), || {
                     format!("write {}", layout.name)
                 });
-                surface.write_f32(layout, &held.reals).map_err(failed)?;
+                let _timing = self.staged(layout);
+                surface.write_f32(layout, &held.numbers.reals).map_err(failed)?;
                 held.on_engine = true;
             }
         }
@@ -303,34 +459,41 @@ impl EngineSession {
             }
             (held.on_engine, held.on_host) = (true, false);
         }
-        let request = match requests.entry(index) {
-            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::btree_map::Entry::Vacant(free) => {
-                let surface_of = |value: &ValueId| {
-                    let cache = plan.caches.iter().find(|cache| cache.columns == *value);
-                    match cache {
-                        Some(cache) => {
-                            self.caches.get(&cache.part.input).map(|state| state.surface.clone())
-                        }
-                        None => {
-                            values.get(value)?.surface.as_ref().map(|(surface, _)| surface.clone())
-                        }
+        let request = requests.entry(step.id).or_insert_with(|| {
+            let surface_of = |value: &ValueId| {
+                let cache = plan.caches.iter().find(|cache| cache.columns == *value);
+                match cache {
+                    Some(cache) => {
+                        self.caches.get(&cache.part.input).map(|state| state.surface.clone())
                     }
-                };
-                let bind = |ports: &[(Port, ValueId)]| {
-                    ports
-                        .iter()
-                        .filter_map(|(port, value)| Some((port.symbol, surface_of(value)?)))
-                        .collect()
-                };
-                let (inputs, outputs) = (bind(&step.inputs), bind(&step.outputs));
-                free.insert(Request { procedure: 0, inputs, outputs })
-            }
-        };
+                    None => values.get(value)?.surface.as_ref().map(|(surface, _)| surface.clone()),
+                }
+            };
+            let inputs = (step.inputs.iter())
+                .filter_map(|(port, operand)| {
+                    let surface = match operand {
+                        Operand::Value(value) => surface_of(value)?,
+                        Operand::Weight(index) => weights.get(*index)?.clone()?,
+                    };
+                    Some((port.symbol, surface))
+                })
+                .collect();
+            let outputs = (step.outputs.iter())
+                .filter_map(|(port, value)| Some((port.symbol, surface_of(value)?)))
+                .collect();
+            Request { procedure: 0, inputs, outputs }
+        });
+        let program = programs.get(&step.id).unwrap_or(&step.program);
+        let part = if step.is_backward { Part::Backward } else { Part::Forward };
         let mut tries = 1;
         loop {
             let mut span = span(self.recorder.as_ref(), "dispatch", || step.label.clone());
-            let result = step.program.eval(request);
+            let timing = self.times.begin(part);
+            let result = program.eval(request);
+            drop(timing);
+            if let Ok(Evaluation { modelled_seconds: Some(seconds) }) = result {
+                self.times.model(part, seconds);
+            }
             if let (Some(span), Some(recorder)) = (&mut span, &self.recorder) {
                 let device = &self.device.description().name;
                 tell(span, recorder, device, &step.label, &result);
@@ -342,49 +505,116 @@ impl EngineSession {
                     tries += 1;
                     // What the service forgot has to be loaded again; the operands are still in their surfaces.
                     let _span = self::span(self.recorder.as_ref(), "load", || step.label.clone());
-                    step.program.load().map_err(failed)?;
+                    program.load().map_err(failed)?;
                 }
                 Err(error) => return Err(failed(error)),
             }
         }
     }
+
+    /// Brings a value to the host.
+    fn on_host(
+        &self,
+        plan: &EnginePlan,
+        values: &mut BTreeMap<ValueId, Held>,
+        value: ValueId,
+    ) -> Result<(), RunError> {
+        let Some(held) = values.get_mut(&value) else { return Ok(()) };
+        if held.on_host || !held.on_engine {
+            return Ok(());
+        }
+        if let Some((surface, port)) = &held.surface {
+            let _span = self.staging(port, port.elements(), || format!("read {}", port.name));
+            let _timing = self.staged(port);
+            let count = plan.types.get(&value).map_or(0, TensorType::elements);
+            held.numbers.reals.resize(count, 0.0);
+            surface.read_f32(port, &mut held.numbers.reals).map_err(failed)?;
+            held.on_host = true;
+        }
+        Ok(())
+    }
+
+    /// A copy of so many elements between host and surface, where runs are traced.
+    fn staging(
+        &self,
+        port: &Port,
+        elements: usize,
+        name: impl FnOnce() -> String,
+    ) -> Option<Span> {
+        staging(self.recorder.as_ref(), port, elements, name)
+    }
+
+    /// Counts the time of such a copy of a whole operand.
+    fn staged(&self, port: &Port) -> super::times::Timing<'_> {
+        let converted = port.elements() as u64;
+        let staging = Staging { converted, surfaces: 1, ..Staging::default() };
+        self.times.model(Part::Staging, staging.seconds(&HOST));
+        self.times.begin(Part::Staging)
+    }
 }
 
-fn memory_parts<'m>(
-    values: &'m mut BTreeMap<ValueId, Held>,
-    requests: &'m mut BTreeMap<usize, Request>,
-    index: usize,
-) -> (&'m mut BTreeMap<ValueId, Held>, &'m mut BTreeMap<usize, Request>, usize) {
-    (values, requests, index)
-}
-
-/// Brings a value to the host.
-fn on_host(
+/// Takes over what a run is given; returns where its tokens begin to stand, and how many of them are meant.
+fn take_inputs(
     plan: &EnginePlan,
     values: &mut BTreeMap<ValueId, Held>,
-    value: ValueId,
-    recorder: Option<&Arc<Recorder>>,
-) -> Result<(), RunError> {
-    let Some(held) = values.get_mut(&value) else { return Ok(()) };
-    if held.on_host || !held.on_engine {
-        return Ok(());
+    inputs: &[TensorView<'_>],
+) -> (usize, usize) {
+    values.values_mut().for_each(|held| (held.on_host, held.on_engine) = (false, false));
+    let (mut position, mut meant) = (0, usize::MAX);
+    for given in &plan.inputs {
+        let view = given.index.and_then(|index| inputs.get(index));
+        if view.is_none() && plan.caches.iter().any(|cache| cache.columns == given.value) {
+            continue;
+        }
+        let Held { numbers, on_host, .. } = values.entry(given.value).or_default();
+        *on_host = true;
+        match view {
+            Some(TensorView::F32(data)) => {
+                numbers.reals.clear();
+                numbers.reals.extend_from_slice(data);
+            }
+            Some(TensorView::I32(data)) => {
+                numbers.ints.clear();
+                numbers.ints.extend_from_slice(data);
+                let input = given.index.and_then(|index| plan.signature.inputs().get(index));
+                let number = usize::try_from(data.first().copied().unwrap_or(0)).unwrap_or(0);
+                match input.map(|input| input.name.as_str()) {
+                    Some("position") => position = number,
+                    Some(LAST) => meant = number + 1,
+                    _ => {}
+                }
+            }
+            // What no output depends on.
+            None => {
+                let ty = plan.types.get(&given.value);
+                let count = ty.map_or(0, TensorType::elements);
+                if ty.is_some_and(is_integer) {
+                    numbers.ints.resize(count, 0);
+                } else {
+                    numbers.reals.resize(count, 0.0);
+                }
+            }
+        }
     }
-    if let Some((surface, port)) = &held.surface {
-        let _span = staging(recorder, port, port.elements(), || format!("read {}", port.name));
-        held.reals.resize(plan.types.get(&value).map_or(0, TensorType::elements), 0.0);
-        surface.read_f32(port, &mut held.reals).map_err(failed)?;
-        held.on_host = true;
-    }
-    Ok(())
+    (position, meant)
+}
+
+/// Whether a step behind this one that the engine waits for reads a value, or the caller wants it.
+fn is_read_after(plan: &EnginePlan, index: usize, value: ValueId) -> bool {
+    plan.outputs.iter().any(|(_, output)| *output == value)
+        || plan.steps.iter().skip(index + 1).any(|step| match &**step {
+            Step::Host(host) => !host.is_deferred && host.inputs.contains(&value),
+            Step::Engine(step) => step.values().any(|(_, read)| read == value),
+        })
 }
 
 /// How the engine's programs see a value.
 pub(super) fn port_of(plan: &EnginePlan, value: ValueId) -> Option<&Port> {
-    plan.steps.iter().find_map(|step| match step {
+    plan.steps.iter().find_map(|step| match &**step {
         Step::Engine(step) => {
-            step.inputs.iter().find(|(_, other)| *other == value).map(|(port, _)| port)
+            step.values().find(|(_, other)| *other == value).map(|(port, _)| port)
         }
-        Step::Host { .. } => None,
+        Step::Host(_) => None,
     })
 }
 

@@ -1,6 +1,9 @@
 //! Files of constants: the numbers of a program's constant in the form that its text reads ([`Storage`](orion_compiler::mil::lower::Storage)).
 
+use std::borrow::Cow;
+
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use orion_compiler::mil::blob::{BlobType, BlobWriter, pack_bits};
 use orion_compiler::mil::lower::Part;
 
@@ -14,10 +17,10 @@ const ROUNDS: usize = 30;
 /// A file, with its descriptor at offset 64, that has a part of `rows` rows of numbers.
 pub fn constant_file(numbers: &[f32], rows: usize, part: Part) -> Vec<u8> {
     let (ty, count, bytes) = match part {
-        Part::Numbers => (BlobType::F16, numbers.len(), halves(numbers.iter().copied())),
+        Part::Numbers => (BlobType::F16, numbers.len(), halves(numbers)),
         Part::Scales => {
             let scales: Vec<f32> = row_scales(numbers, rows).collect();
-            (BlobType::F16, scales.len(), halves(scales.iter().copied()))
+            (BlobType::F16, scales.len(), halves(&scales))
         }
         Part::Quantized => {
             let length = (numbers.len() / rows.max(1)).max(1);
@@ -30,7 +33,7 @@ pub fn constant_file(numbers: &[f32], rows: usize, part: Part) -> Vec<u8> {
         }
         Part::Table(bits) => {
             let table = table(numbers, bits);
-            (BlobType::F16, table.len(), halves(table.iter().copied()))
+            (BlobType::F16, table.len(), halves(&table))
         }
         Part::Indices(bits) => {
             let bounds: Vec<f32> = table(numbers, bits)
@@ -48,8 +51,23 @@ pub fn constant_file(numbers: &[f32], rows: usize, part: Part) -> Vec<u8> {
     file.finish()
 }
 
-fn halves(numbers: impl Iterator<Item = f32>) -> Vec<u8> {
-    numbers.flat_map(|x| f16::from_f32(x).to_le_bytes()).collect()
+/// A file with these constants one after the other, as [`Lowered::in_one_file`](orion_compiler::mil::lower::Lowered::in_one_file)
+/// says where.
+pub(super) fn constants_file(constants: &[Cow<'_, [f32]>]) -> Vec<u8> {
+    let mut file = BlobWriter::default();
+    for numbers in constants {
+        file.push(BlobType::F16, numbers.len(), &halves(numbers));
+    }
+    file.finish()
+}
+
+fn halves(numbers: &[f32]) -> Vec<u8> {
+    let mut halves = vec![f16::ZERO; numbers.len()];
+    halves.convert_from_f32_slice(numbers);
+    let mut bytes = vec![0; 2 * numbers.len()];
+    let pairs = bytes.as_chunks_mut::<2>().0;
+    pairs.iter_mut().zip(&halves).for_each(|(pair, half)| *pair = half.to_le_bytes());
+    bytes
 }
 
 /// What quantised numbers of each row are multiplied with, as `f16` holds it; one where a row is zero.

@@ -14,8 +14,9 @@ use orion_llm::train::{
 };
 use serde_json::json;
 
-use super::model::{Compiled, ModelOptions, training_cpu};
+use super::model::{Compiled, ModelOptions};
 use super::program_cache;
+use super::training_device::TrainingDeviceOptions;
 use crate::failure::Failure;
 use crate::output;
 
@@ -173,6 +174,8 @@ struct Training {
     /// Steps that are timed, after one that is not; the median is reported
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     steps: u32,
+    #[command(flatten)]
+    device: TrainingDeviceOptions,
     /// Write one JSON object
     #[arg(long)]
     json: bool,
@@ -181,8 +184,8 @@ struct Training {
 impl Training {
     fn run(self) -> Result<(), Failure> {
         let (batch, length) = (self.batch as usize, self.length as usize);
-        let cpu = training_cpu(self.threads, self.dtype);
-        let threads = cpu.threads();
+        let device = self.device.open(self.threads, self.dtype)?;
+        let backend = device.backend();
         let checkpoint = Checkpoint::open(&self.model, Some(DType::F32))?;
         let vocabulary = checkpoint.model.dimensions().vocabulary.max(1);
         let types = |name: &str| checkpoint.weights.type_of(name).cloned();
@@ -191,11 +194,17 @@ impl Training {
             saving: self.dtype.saving(self.recompute),
             ..ProgramOptions::default()
         };
-        let training = TrainingProgram::new(&*checkpoint.model, weights, batch, length, &options)?;
+        let form = backend.training_form();
+        let (options, at_once) = (options.on(form), form.sequences.unwrap_or(batch).min(batch));
+        let training =
+            TrainingProgram::new(&*checkpoint.model, weights, at_once, length, &options)?;
         let parameters = training.parameters_of(&checkpoint.weights)?;
         let weights = Arc::clone(&checkpoint.weights);
         let options = OptimizerOptions::new(Schedule::constant(1e-5));
-        let mut trainer = Trainer::new(&training, parameters, 0, weights, &cpu, threads, options)?;
+        let threads = device.threads();
+        let mut trainer =
+            Trainer::new(&training, parameters, 0, weights, backend, threads, options)?;
+        let mut ledger = device.ledger();
         let tokens: Vec<i32> =
             (0..batch * length).map(|at| ((at * 7919 + 1) % vocabulary) as i32).collect();
         let labels: Vec<i32> = tokens[1..].iter().copied().chain([1]).collect();
@@ -206,13 +215,17 @@ impl Training {
             loss = trainer.step(&data)?.loss;
             if step > 0 {
                 times.push(start.elapsed());
+            } else if let Some(ledger) = &mut ledger {
+                ledger.begin(&trainer);
             }
         }
         times.sort_unstable();
         let time = times[times.len() / 2].as_secs_f64();
         let rate = (batch * length) as f64 / time;
+        let breakdown = ledger.and_then(|mut ledger| ledger.breakdown(&trainer));
         if self.json {
             let report = json!({
+                "neural_engine": breakdown.map(|breakdown| breakdown.object()),
                 "step_ms": time * 1e3,
                 "tokens_per_second": rate,
                 "loss": loss,
@@ -225,6 +238,10 @@ impl Training {
              peak memory         {}",
             time * 1e3,
             peak_resident_bytes().map_or_else(|| "unknown".to_owned(), output::bytes),
-        ))
+        ))?;
+        match breakdown {
+            Some(breakdown) => output::write_line(&breakdown.table()),
+            None => Ok(()),
+        }
     }
 }

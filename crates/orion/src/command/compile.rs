@@ -1,5 +1,6 @@
 //! `orion compile`: a model as programs for the Neural Engine.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -357,7 +358,7 @@ impl Writing<'_> {
                     let program = expression.map(|found| &found.program).ok_or_else(|| {
                         Failure::Failed(format!("{}: nothing computes `{name}`", piece.label))
                     })?;
-                    evaluate(program, &|name, ty| self.weights.read(name, ty))?
+                    evaluate(program, &|name, ty| self.weights.read(name, ty).map(Cow::Owned))?
                 }
             };
             let rows = constant.ty.shape.first().copied().unwrap_or(1);

@@ -10,7 +10,8 @@ use orion_compiler::partition::Cut;
 use orion_compiler::target::{Chip, Route, Target};
 use orion_runtime::Widths;
 use orion_runtime::neural_engine::simulator::{Faults, Numerics, Settings, Simulator};
-use orion_runtime::neural_engine::{EngineOptions, NeuralEngine};
+use orion_runtime::cpu::MatmulPrecision;
+use orion_runtime::neural_engine::{EngineOptions, NeuralEngine, WeightUpdates};
 
 use crate::failure::Failure;
 
@@ -31,12 +32,18 @@ pub(crate) struct EngineArguments {
     /// that it is fastest]
     #[arg(long, value_parser = cut)]
     pub(crate) cut: Option<Cut>,
-    /// How the engine's programs store weights: f16, int8, lut4 or lut6. Fewer bits are read faster where the chip widens them itself
-    #[arg(long, value_name = "STORAGE", default_value_t = Storage::default())]
-    pub(crate) storage: Storage,
     /// Keeps squares in norms within f16, for models with large activations, at the price of a few operations
     #[arg(long)]
     pub(crate) ranged_norms: bool,
+}
+
+/// How programs keep weights that do not change.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Neural Engine")]
+pub(crate) struct StoredWeights {
+    /// How the engine's programs store weights: f16, int8, lut4 or lut6. Fewer bits are read faster where the chip widens them itself
+    #[arg(long, value_name = "STORAGE", default_value_t = Storage::default())]
+    pub(crate) storage: Storage,
     /// Folder where constants of programs are kept from run to run [default: ORION_CACHE, else the system's for caches]
     #[arg(long, value_name = "DIR", conflicts_with = "no_program_cache")]
     pub(crate) program_cache: Option<PathBuf>,
@@ -50,17 +57,37 @@ impl EngineArguments {
         Target { chip: self.chip, route: self.route }
     }
 
-    /// The simulator, with a modelled clock, as a backend.
+    /// The simulator, with a modelled clock, as a backend for models that run.
     /// `ORION_SIM_FAULTS` says what fails on purpose.
-    pub(crate) fn simulator(&self, threads: usize) -> Result<NeuralEngine, Failure> {
+    pub(crate) fn simulator(
+        &self,
+        stored: &StoredWeights,
+        threads: usize,
+    ) -> Result<NeuralEngine, Failure> {
+        let (storage, cache) = (stored.storage, stored.cache());
+        let options = EngineOptions { storage, cache, ..self.options(threads) };
+        Ok(NeuralEngine::new(self.device(threads)?, options))
+    }
+
+    /// The same for models that are trained.
+    pub(crate) fn training_simulator(
+        &self,
+        updates: WeightUpdates,
+        precision: MatmulPrecision,
+        threads: usize,
+    ) -> Result<NeuralEngine, Failure> {
+        let options = EngineOptions { updates, precision, ..self.options(threads) };
+        Ok(NeuralEngine::new(self.device(threads)?, options))
+    }
+
+    fn device(&self, threads: usize) -> Result<Arc<Simulator>, Failure> {
         let faults = Faults::from_environment().map_err(Failure::Usage)?;
         let numerics = self.numerics;
         let settings = Settings { numerics, threads, faults, ..Settings::of(self.target()) };
         let clock = |function: &orion_compiler::mil::syntax::Function<'_>, target: Target| {
             Some(estimate(function, target, &Situation::default()).parts.total())
         };
-        let device = Simulator::with_cost_model(settings, Arc::new(clock));
-        Ok(NeuralEngine::new(Arc::new(device), self.options(threads)))
+        Ok(Arc::new(Simulator::with_cost_model(settings, Arc::new(clock))))
     }
 
     fn options(&self, threads: usize) -> EngineOptions {
@@ -71,11 +98,13 @@ impl EngineArguments {
         };
         EngineOptions {
             cut: self.cut,
-            storage: self.storage,
+            storage: Storage::default(),
             ranged_norms: self.ranged_norms,
             widths: Widths::Buckets(buckets.into()),
+            updates: WeightUpdates::default(),
+            precision: MatmulPrecision::default(),
             threads,
-            cache: self.cache(),
+            cache: None,
             recorder: None,
         }
     }

@@ -21,6 +21,7 @@ mod quantize;
 mod sampling;
 mod tokenize;
 mod train;
+mod training_device;
 
 use clap::Subcommand;
 

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use orion_compiler::DType;
 use orion_llm::tokenizer::Tokenizer;
-use orion_llm::train::Precision;
 use orion_llm::{Checkpoint, GenerateError, LanguageModel, LoadOptions};
 use orion_runtime::Backend;
-use orion_runtime::cpu::{Cpu, MatmulPrecision};
+use orion_runtime::cpu::Cpu;
 use orion_runtime::disaggregated::Disaggregated;
 use orion_runtime::neural_engine::{self, ProgramCache};
 use orion_runtime::reference::Reference;
 use orion_runtime::trace::Recorder;
 
-use super::engine::EngineArguments;
+use super::engine::{EngineArguments, StoredWeights};
 use super::program_cache;
 use crate::default_model;
 use crate::failure::Failure;
@@ -78,6 +77,8 @@ pub(crate) struct ModelOptions {
     pub(crate) cache_dtype: CacheType,
     #[command(flatten)]
     pub(crate) engine: EngineArguments,
+    #[command(flatten)]
+    pub(crate) stored: StoredWeights,
     /// Say how long everything took and how much memory it needed
     #[arg(long, short)]
     pub(crate) verbose: bool,
@@ -100,15 +101,6 @@ pub(crate) enum Device {
     Sim,
     /// The interpreter that defines what programs mean; slow.
     Reference,
-}
-
-/// The CPU for training in this precision.
-pub(crate) fn training_cpu(threads: usize, precision: Precision) -> Cpu {
-    Cpu::new(threads).with_matmul_precision(match precision {
-        Precision::F32 => MatmulPrecision::F32,
-        Precision::Bf16 => MatmulPrecision::Bf16,
-        Precision::F16 => MatmulPrecision::F16,
-    })
 }
 
 /// Types that keys and values can be kept in.
@@ -179,7 +171,7 @@ impl ModelOptions {
         let backend: Box<dyn Backend> = match device {
             Device::Cpu => Box::new(Cpu::new(threads)),
             Device::Sim => {
-                let mut engine = self.engine.simulator(threads)?;
+                let mut engine = self.engine.simulator(&self.stored, threads)?;
                 kept = engine.cache().cloned();
                 device_of_engine = Some(Arc::clone(engine.device()));
                 if let Some(recorder) = recorder {

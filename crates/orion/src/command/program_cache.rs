@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use orion_runtime::neural_engine::ProgramCache;
 
-use super::engine::EngineArguments;
+use super::engine::StoredWeights;
 use crate::output;
 
-impl EngineArguments {
+impl StoredWeights {
     /// The cache that the options, `ORION_CACHE` or the system name, in this order; an empty `ORION_CACHE` names none.
     pub(super) fn cache(&self) -> Option<Arc<ProgramCache>> {
         if self.no_program_cache {

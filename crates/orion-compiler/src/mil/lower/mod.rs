@@ -35,8 +35,30 @@ pub struct Lowered {
     pub inputs: Vec<Port>,
     /// Surfaces that it writes.
     pub outputs: Vec<Port>,
-    /// Files of constants, each with one.
+    /// Files of constants, each with one, unless they are [in one file](Lowered::in_one_file).
     pub constants: Vec<Constant>,
+}
+
+/// The file of all constants, where they share one.
+const ONE_FILE: &str = "@model_path/weights/weights.bin";
+
+impl Lowered {
+    /// The same with all constants in one file, as a [`BlobWriter`](crate::mil::blob::BlobWriter) puts them there in their
+    /// order. Exchange of constants was shown for programs with one file only (facts §8).
+    #[must_use]
+    pub fn in_one_file(mut self) -> Self {
+        const ALIGNMENT: usize = 64;
+        let mut offset = ALIGNMENT;
+        for constant in &mut self.constants {
+            let own = format!("string(\"{}\"), offset = uint64(64)", constant.path);
+            let shared = format!("string(\"{ONE_FILE}\"), offset = uint64({offset})");
+            self.text = self.text.replacen(&own, &shared, 1);
+            ONE_FILE.clone_into(&mut constant.path);
+            let end = offset + ALIGNMENT + 2 * constant.ty.elements();
+            offset = end.next_multiple_of(ALIGNMENT);
+        }
+        self
+    }
 }
 
 /// An input or result.
@@ -53,7 +75,8 @@ pub struct Port {
 /// A constant in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Constant {
-    /// The file, as the text calls it: `@model_path/weights/q_proj_weight.bin`. Its descriptor is at offset 64.
+    /// The file, as the text calls it: `@model_path/weights/q_proj_weight.bin`. Its descriptor is at offset 64, if it has a file of
+    /// its own.
     pub path: String,
     /// As the text has it; a matrix has two more dimensions of one.
     pub ty: TensorType,

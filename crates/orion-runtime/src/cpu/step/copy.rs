@@ -1,4 +1,4 @@
-//! `slice`, `slice_at`, `split` and `concat`: parts of tensors, copied run by run; and `transpose`.
+//! `slice`, `slice_at`, `split`, `concat` and `pad`: parts of tensors, copied run by run; and `transpose`.
 
 use orion_compiler::{Op, TensorType};
 use orion_kernels::permute::{Permutation, permute};
@@ -26,6 +26,7 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     }
     match &node.op {
         Op::Concat(op) => return concat(at, op.axis),
+        Op::Pad(op) => return pad(at, &op.before),
         Op::SliceAt(op) => return slice_at(at, op.axis, op.length),
         Op::Transpose(op) => {
             let plan = Permutation::new(&planning.types(node).first()?.shape, &op.permutation)?;
@@ -102,6 +103,19 @@ fn slice_at(at: At<'_>, axis: i64, length: usize) -> Option<Claim> {
         let rows = operands.reals(0).chunks_exact(whole.max(1));
         for (to, from) in out[0].chunks_exact_mut((length * step).max(1)).zip(rows) {
             to.copy_from_slice(&from[first..first + length * step]);
+        }
+    })
+}
+
+/// Zeros, and the runs of the operand among them.
+fn pad(at: At<'_>, before: &[usize]) -> Option<Claim> {
+    let x = at.planning.types(at.node).first()?.clone();
+    let out = at.planning.program.type_of(*at.node.outputs.first()?);
+    let (starts, run) = runs(out, before, &x);
+    kernel::claim(at, move |operands, _, out| {
+        out[0].fill(0.0);
+        for (&start, from) in starts.iter().zip(operands.reals(0).chunks_exact(run.max(1))) {
+            out[0][start..start + run].copy_from_slice(from);
         }
     })
 }

@@ -1,7 +1,7 @@
 //! Layers whose parameters are values of the program instead of weights bound to it, as in training: they change from
 //! run to run, so that nothing of them is packed ahead. Also products of any two values.
 
-use orion_compiler::{Op, TensorType};
+use orion_compiler::{DType, Op, TensorType};
 use orion_kernels::matmul::{MatrixView, product};
 use orion_kernels::{elementwise, norm};
 
@@ -59,18 +59,35 @@ fn linear(at: At<'_>, types: &[TensorType]) -> Option<Claim> {
     })
 }
 
-/// Matrices without leading dimensions; others are the interpreter's.
+/// Whether both are real matrices, as many of the one as of the other.
+pub(super) fn has_product(inputs: &[TensorType]) -> bool {
+    matches!(inputs, [x, y] if x.dtype == DType::F32
+        && y.dtype == DType::F32
+        && x.rank() >= 2
+        && x.rank() == y.rank()
+        && x.shape[..x.rank() - 2] == y.shape[..y.rank() - 2])
+}
+
+/// Products of as many pairs of matrices as the leading dimensions say.
 fn matmul(at: At<'_>, types: &[TensorType], turn_x: bool, turn_y: bool) -> Option<Claim> {
-    let (&[x_rows, x_columns], &[y_rows, y_columns]) =
+    let (&[.., x_rows, x_columns], &[.., y_rows, y_columns]) =
         (types[0].shape.as_slice(), types[1].shape.as_slice())
     else {
         return None;
     };
     let width = if turn_y { y_rows } else { y_columns };
+    let height = if turn_x { x_columns } else { x_rows };
+    let (of_x, of_y, of_out) = (x_rows * x_columns, y_rows * y_columns, height * width);
     kernel::claim(at, move |operands, scratch, out| {
-        let x = turned(operands.matrix(0, x_rows, x_columns), turn_x);
-        let y = turned(operands.matrix(1, y_rows, y_columns), turn_y);
-        product(operands.pool(), &mut scratch.matmul, &x, &y, out[0], width, false);
+        let pairs = operands.reals(0).chunks(of_x.max(1)).zip(operands.reals(1).chunks(of_y.max(1)));
+        for (out, (x, y)) in out[0].chunks_mut(of_out.max(1)).zip(pairs) {
+            let matrix = |numbers, rows, columns, turn| {
+                turned(operands.in_precision(MatrixView::rows(numbers, rows, columns)), turn)
+            };
+            let x = matrix(x, x_rows, x_columns, turn_x);
+            let y = matrix(y, y_rows, y_columns, turn_y);
+            product(operands.pool(), &mut scratch.matmul, &x, &y, out, width, false);
+        }
     })
 }
 

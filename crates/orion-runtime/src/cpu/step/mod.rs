@@ -17,6 +17,7 @@ mod linear;
 mod loss;
 mod norm;
 mod packed;
+mod reduce;
 mod rope;
 
 pub(super) use packed::{narrowed_outputs, packed_values};
@@ -89,6 +90,7 @@ const STEPS: &[ClaimFn] = &[
     gradient::claim,
     loss::claim,
     packed::claim,
+    reduce::claim,
 ];
 
 /// The step for a node: a kernel's, or the interpreter's.
@@ -109,7 +111,8 @@ pub(super) fn has_kernel(op: &Op, inputs: &[TensorType]) -> bool {
         }
         Op::Swiglu(_) => f32_at(0) && inputs.first() == inputs.get(1),
         Op::Concat(_) => (0..inputs.len()).all(f32_at),
-        Op::Matmul(_) => f32_at(0) && inputs.iter().all(|ty| ty.rank() == 2),
+        Op::Matmul(_) => dense::has_product(inputs),
+        Op::Pad(_) => f32_at(0),
         Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => binary::form(inputs).is_some(),
         Op::Attention(_)
         | Op::Dropout(_)
@@ -126,6 +129,10 @@ pub(super) fn has_kernel(op: &Op, inputs: &[TensorType]) -> bool {
         Op::Equal(_) | Op::Less(_) | Op::LessEqual(_) | Op::Select(_) => {
             condition::has_kernel(op, inputs)
         }
-        _ => gradient::has_kernel(op, inputs) || loss::has_kernel(op, inputs),
+        _ => {
+            gradient::has_kernel(op, inputs)
+                || loss::has_kernel(op, inputs)
+                || reduce::has_kernel(op, inputs)
+        }
     }
 }

@@ -5,7 +5,7 @@ mod disputes;
 mod layout;
 mod numerics;
 mod refusals;
-mod subject;
+pub(super) mod subject;
 mod weights;
 
 use orion_compiler::lint;

@@ -10,31 +10,31 @@ use crate::neural_engine::{
 };
 
 /// The device that is asked.
-pub(super) struct Subject<'d> {
-    pub(super) device: &'d dyn Device,
+pub(in crate::neural_engine) struct Subject<'d> {
+    pub(in crate::neural_engine) device: &'d dyn Device,
 }
 
 /// A loaded program with surfaces for its procedure.
-pub(super) struct Running {
-    pub(super) program: Box<dyn CompiledProgram>,
-    pub(super) procedure: Procedure,
+pub(in crate::neural_engine) struct Running {
+    pub(in crate::neural_engine) program: Box<dyn CompiledProgram>,
+    pub(in crate::neural_engine) procedure: Procedure,
     request: Request,
 }
 
 impl<'d> Subject<'d> {
-    pub(super) fn new(device: &'d dyn Device) -> Self {
+    pub(in crate::neural_engine) fn new(device: &'d dyn Device) -> Self {
         Self { device }
     }
 
-    pub(super) fn target(&self) -> Target {
+    pub(in crate::neural_engine) fn target(&self) -> Target {
         self.device.description().target
     }
 
-    pub(super) fn is_in_memory(&self) -> bool {
+    pub(in crate::neural_engine) fn is_in_memory(&self) -> bool {
         self.target().route == Route::InMemory
     }
 
-    pub(super) fn compile(
+    pub(in crate::neural_engine) fn compile(
         &self,
         text: &str,
         blobs: &BlobFiles,
@@ -43,7 +43,7 @@ impl<'d> Subject<'d> {
     }
 
     /// Loads a program and makes its surfaces.
-    pub(super) fn start(&self, program: Box<dyn CompiledProgram>) -> Result<Running, DeviceError> {
+    pub(in crate::neural_engine) fn start(&self, program: Box<dyn CompiledProgram>) -> Result<Running, DeviceError> {
         program.load()?;
         let procedure = program.attributes()?.procedures.into_iter().next();
         let procedure = procedure.ok_or_else(|| lacks("a procedure"))?;
@@ -60,7 +60,7 @@ impl<'d> Subject<'d> {
     }
 
     /// Runs a text without files once, and reads its only result.
-    pub(super) fn run(
+    pub(in crate::neural_engine) fn run(
         &self,
         text: &str,
         inputs: &[(&str, &[f32])],
@@ -71,7 +71,7 @@ impl<'d> Subject<'d> {
 }
 
 impl Running {
-    pub(super) fn run(&self, inputs: &[(&str, &[f32])]) -> Result<Vec<f32>, DeviceError> {
+    pub(in crate::neural_engine) fn run(&self, inputs: &[(&str, &[f32])]) -> Result<Vec<f32>, DeviceError> {
         for (name, numbers) in inputs {
             let at = self.procedure.inputs.iter().position(|port| port.name == *name);
             let bound = at.and_then(|at| {
@@ -84,7 +84,7 @@ impl Running {
     }
 
     /// Runs with zeros for everything.
-    pub(super) fn run_with_zeros(&self) -> Result<Vec<f32>, DeviceError> {
+    pub(in crate::neural_engine) fn run_with_zeros(&self) -> Result<Vec<f32>, DeviceError> {
         for (port, (_, surface)) in self.procedure.inputs.iter().zip(&self.request.inputs) {
             surface.write_f32(port, &vec![0.0; port.elements()])?;
         }
@@ -113,7 +113,7 @@ fn lacks(what: &str) -> DeviceError {
 }
 
 /// A text of one function.
-pub(super) fn program(parameters: &str, statements: &str, results: &str) -> String {
+pub(in crate::neural_engine) fn program(parameters: &str, statements: &str, results: &str) -> String {
     format!(
         "program(1.3)\n[buildInfo = dict<string, string>({{{{\"coremlc-version\", \"3505.4.1\"}}}})]\n{{\n    \
          func main<ios18>({parameters}) {{\n{statements}\n    }} -> ({results});\n}}\n"
@@ -121,17 +121,17 @@ pub(super) fn program(parameters: &str, statements: &str, results: &str) -> Stri
 }
 
 /// A row of 32, which is whole in `f16`.
-pub(super) const ROW: &str = "tensor<fp16, [1, 1, 1, 32]>";
+pub(in crate::neural_engine) const ROW: &str = "tensor<fp16, [1, 1, 1, 32]>";
 
 /// Named constants that `conv` wants in memory (ANE077).
-pub(super) const CONV: &str = "        string pt = const()[name = string(\"pt\"), val = string(\"valid\")];
+pub(in crate::neural_engine) const CONV: &str = "        string pt = const()[name = string(\"pt\"), val = string(\"valid\")];
         tensor<int32, [2]> st = const()[name = string(\"st\"), val = tensor<int32, [2]>([1, 1])];
         tensor<int32, [4]> pd = const()[name = string(\"pd\"), val = tensor<int32, [4]>([0, 0, 0, 0])];
         tensor<int32, [2]> dl = const()[name = string(\"dl\"), val = tensor<int32, [2]>([1, 1])];
         int32 gr = const()[name = string(\"gr\"), val = int32(1)];";
 
 /// `y = op(x)` of a row.
-pub(super) fn unary(op: &str) -> String {
+pub(in crate::neural_engine) fn unary(op: &str) -> String {
     program(
         &format!("{ROW} x"),
         &format!("        {ROW} y = {op}(x = x)[name = string(\"y\")];"),
@@ -140,7 +140,7 @@ pub(super) fn unary(op: &str) -> String {
 }
 
 /// `y = op(a, b)` of two rows.
-pub(super) fn binary(op: &str) -> String {
+pub(in crate::neural_engine) fn binary(op: &str) -> String {
     program(
         &format!("{ROW} a, {ROW} b"),
         &format!("        {ROW} y = {op}(x = a, y = b)[name = string(\"y\")];"),
@@ -149,14 +149,14 @@ pub(super) fn binary(op: &str) -> String {
 }
 
 /// A row that begins with these numbers and goes on with zeros.
-pub(super) fn row(numbers: &[f32]) -> Vec<f32> {
+pub(in crate::neural_engine) fn row(numbers: &[f32]) -> Vec<f32> {
     let mut row = numbers.to_vec();
     row.resize(32, 0.0);
     row
 }
 
 /// Numbers in −1 to 1, of `f16`, the same for the same seed.
-pub(super) fn noise(count: usize, seed: u32) -> Vec<f32> {
+pub(in crate::neural_engine) fn noise(count: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761) | 1;
     let mut next = || {
         state ^= state << 13;
@@ -168,7 +168,7 @@ pub(super) fn noise(count: usize, seed: u32) -> Vec<f32> {
 }
 
 /// A file with one constant of fp16.
-pub(super) fn halves(numbers: &[f32]) -> Vec<u8> {
+pub(in crate::neural_engine) fn halves(numbers: &[f32]) -> Vec<u8> {
     let bytes: Vec<u8> = numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
     let mut writer = BlobWriter::default();
     writer.push(BlobType::F16, numbers.len(), &bytes);

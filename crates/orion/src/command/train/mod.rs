@@ -28,9 +28,12 @@ impl Train {
         let _lock = Lock::take(&plan.out)?;
         plan.refuse_existing_run()?;
         interrupt::watch()?;
-        let Preparation { mut run, resumed_at } = plan.prepare()?;
+        let Preparation { mut run, resumed_at, mut ledger } = plan.prepare()?;
         interrupt::stopped_before("the first step")?;
 
+        if let Some(ledger) = &mut ledger {
+            ledger.begin(run.trainer());
+        }
         let mut progress = Progress::start(&self, &plan.out, &run, resumed_at)?;
         let ending = run.train(&interrupt::ASKED, &mut |event: Event<'_>| progress.hear(&event));
         progress.clear();
@@ -42,7 +45,8 @@ impl Train {
             error => Failure::Failed(format!("training failed: {error:?}")),
         })?;
         let model = leave_model(&plan.out, &run)?;
-        progress.summary(&run, ending, &model)
+        let breakdown = ledger.and_then(|mut ledger| ledger.breakdown(run.trainer()));
+        progress.summary(&run, ending, &model, breakdown.as_ref())
     }
 }
 

@@ -7,6 +7,7 @@ use orion_llm::train::{Decay, LossScaling, Precision};
 
 use super::super::data::fraction;
 use super::super::model::TokenizerOptions;
+use super::super::training_device::TrainingDeviceOptions;
 
 /// Train a model on your own text
 ///
@@ -119,6 +120,11 @@ pub(crate) struct Train {
     /// Threads; 0 takes all cores
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
     pub(super) threads: u16,
+    #[command(flatten)]
+    pub(super) device: TrainingDeviceOptions,
+    /// Say at the end where the time of steps went, on the engine
+    #[arg(long, short)]
+    pub(super) verbose: bool,
     /// Say nothing but errors
     #[arg(long, short)]
     pub(super) quiet: bool,

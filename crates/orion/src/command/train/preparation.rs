@@ -7,16 +7,17 @@ use std::sync::Arc;
 use orion_llm::Checkpoint;
 use orion_llm::block::Weights;
 use orion_llm::data::{TokenFile, TokenFileOptions};
-use orion_llm::model::{Architecture, architecture};
+use orion_llm::model::{Architecture, Model, architecture};
 use orion_llm::tokenizer::Tokenizer;
 use orion_llm::train::{
-    Decay, ModelFolder, OptimizerOptions, Parameter, Run, RunState, Schedule, Settings, Trainer,
+    Decay, LossScaling, ModelFolder, OptimizerOptions, Parameter, Run, RunState, Schedule, Settings, Trainer,
     TrainingProgram, new_parameters,
 };
+use orion_runtime::Backend;
 use orion_runtime::weights::{MemoryWeights, WeightSet};
 use serde_json::{Map, Value as Json, json};
 
-use super::super::model::training_cpu;
+use super::super::training_device::{Ledger, Training};
 use super::plan::{Plan, Start};
 use super::tokens;
 use crate::failure::Failure;
@@ -37,6 +38,8 @@ pub(super) struct Preparation {
     pub(super) run: Run,
     /// The step of the checkpoint that it goes on from.
     pub(super) resumed_at: Option<u64>,
+    /// What the engine does, where the run is on one.
+    pub(super) ledger: Option<Ledger>,
 }
 
 /// A model before it is brought onto a device.
@@ -75,8 +78,9 @@ impl Plan<'_> {
             }
             Start::Resume(_) => return Err(Failure::Usage("nothing to begin with".to_owned())),
         };
-        let settings = self.settings(&origin, &file)?;
-        let training = training_program(&origin, &settings)?;
+        let mut settings = self.settings(&origin, &file)?;
+        let device = self.device(&mut settings)?;
+        let training = training_program(&origin, &settings, device.backend())?;
         let parameters = match &origin.weights {
             Some(weights) => training.parameters_of(weights)?,
             None => {
@@ -84,9 +88,9 @@ impl Plan<'_> {
                 new_parameters(&training, origin.architecture, layers, settings.seed)
             }
         };
-        let run =
-            self.assemble(origin.folder, file, RunState::start(settings), &training, parameters)?;
-        Ok(Preparation { run, resumed_at: None })
+        let (state, ledger) = (RunState::start(settings), device.ledger());
+        let run = self.assemble(origin.folder, file, state, &training, parameters, &device)?;
+        Ok(Preparation { run, resumed_at: None, ledger })
     }
 
     /// A model with weights, and tokens for it.
@@ -239,6 +243,16 @@ impl Plan<'_> {
         })
     }
 
+    /// The device that the run is on from now on. One that computes gradients in `f16` has the loss scaled.
+    pub(super) fn device(&self, settings: &mut Settings) -> Result<Training, Failure> {
+        let threads = usize::from(self.options.threads);
+        let device = self.options.device.open(threads, settings.precision)?;
+        if device.backend().training_form().in_half && settings.loss_scaling == LossScaling::Off {
+            settings.loss_scaling = LossScaling::Dynamic;
+        }
+        Ok(device)
+    }
+
     pub(super) fn assemble(
         &self,
         mut folder: ModelFolder,
@@ -246,14 +260,13 @@ impl Plan<'_> {
         state: RunState,
         training: &TrainingProgram,
         parameters: Vec<Parameter>,
+        device: &Training,
     ) -> Result<Run, Failure> {
-        let precision = state.settings.precision;
-        let cpu = training_cpu(usize::from(self.options.threads), precision);
         let weights = Arc::new(WeightSet::new(Arc::new(MemoryWeights::default())));
         let options = state.settings.optimizer;
-        let threads = cpu.threads();
+        let (backend, threads) = (device.backend(), device.threads());
         let trainer =
-            Trainer::new(training, parameters, state.step, weights, &cpu, threads, options)?;
+            Trainer::new(training, parameters, state.step, weights, backend, threads, options)?;
         let trainer = trainer.with_seed(state.settings.seed).with_loss_scale(state.loss_scale);
         trainer.check_parameters()?;
         self.checkpoints.clean();
@@ -266,15 +279,31 @@ impl Plan<'_> {
     }
 }
 
-fn training_program(origin: &Origin, settings: &Settings) -> Result<TrainingProgram, Failure> {
-    let Settings { batch, sequence, .. } = *settings;
-    let (model, options) = (&*origin.folder.model, settings.program_options());
+fn training_program(
+    origin: &Origin,
+    settings: &Settings,
+    backend: &dyn Backend,
+) -> Result<TrainingProgram, Failure> {
+    let model = &*origin.folder.model;
     let types = |name: &str| origin.weights.as_ref()?.type_of(name).cloned();
     let weights = match origin.weights {
         None => Weights::New,
         Some(_) => Weights::Stored(&types),
     };
-    Ok(TrainingProgram::new(model, weights, batch, sequence, &options)?)
+    program_for(model, weights, settings, backend)
+}
+
+/// The program of a run's steps as the backend takes it.
+pub(super) fn program_for(
+    model: &dyn Model,
+    weights: Weights<'_>,
+    settings: &Settings,
+    backend: &dyn Backend,
+) -> Result<TrainingProgram, Failure> {
+    let form = backend.training_form();
+    let (options, length) = (settings.program_options().on(form), settings.sequence);
+    let batch = form.sequences.unwrap_or(settings.batch).min(settings.batch);
+    Ok(TrainingProgram::new(model, weights, batch, length, &options)?)
 }
 
 pub(super) fn read_config(path: &Path) -> Result<Map<String, Json>, Failure> {

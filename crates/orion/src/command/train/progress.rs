@@ -16,6 +16,7 @@ use orion_llm::{Checkpoint, LanguageModel, LoadOptions};
 use orion_runtime::cpu::Cpu;
 use serde_json::json;
 
+use super::super::training_device::Breakdown;
 use super::Train;
 use crate::failure::Failure;
 use crate::output;
@@ -179,7 +180,13 @@ impl<'t> Progress<'t> {
         self.bar.finish_and_clear();
     }
 
-    pub(super) fn summary(&self, run: &Run, ending: Ending, model: &str) -> Result<(), Failure> {
+    pub(super) fn summary(
+        &self,
+        run: &Run,
+        ending: Ending,
+        model: &str,
+        breakdown: Option<&Breakdown>,
+    ) -> Result<(), Failure> {
         let state = run.state();
         if self.options.json {
             let report = json!({
@@ -191,6 +198,7 @@ impl<'t> Progress<'t> {
                 "best_validation_loss": state.best.map(|(_, loss)| loss),
                 "best_step": state.best.map(|(step, _)| step),
                 "model": self.out.display().to_string(),
+                "neural_engine": breakdown.map(Breakdown::object),
                 "peak_resident_bytes": peak_resident_bytes(),
             });
             return output::write_line(&report.to_string());
@@ -213,7 +221,11 @@ impl<'t> Progress<'t> {
             duration(state.seconds),
             state.smoothed_loss.unwrap_or_default(),
             self.out.display(),
-        ))
+        ))?;
+        match breakdown.filter(|_| self.options.verbose) {
+            Some(breakdown) => self.say(&breakdown.table()),
+            None => Ok(()),
+        }
     }
 }
 

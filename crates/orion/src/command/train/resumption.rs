@@ -10,7 +10,7 @@ use orion_llm::train::{Decay, ModelFolder, RunState, Saved, Settings, TrainingPr
 use serde_json::{Value as Json, json};
 
 use super::plan::{Plan, Start};
-use super::preparation::{Preparation, read_config};
+use super::preparation::{Preparation, program_for, read_config};
 use super::tokens;
 use crate::failure::Failure;
 
@@ -34,18 +34,18 @@ impl Plan<'_> {
             )));
         }
         let tokenizer = saved.checkpoint.tokenizer().ok();
+        let device = self.device(&mut state.settings)?;
         let types = |name: &str| saved.checkpoint.weights.type_of(name).cloned();
-        let Settings { batch, sequence, .. } = state.settings;
         let (model, weights) = (&*saved.checkpoint.model, Weights::Stored(&types));
-        let options = state.settings.program_options();
-        let training = TrainingProgram::new(model, weights, batch, sequence, &options)?;
+        let training = program_for(model, weights, &state.settings, device.backend())?;
         self.expect(&training, &state.settings, &saved.folder)?;
         let parameters = saved.parameters(&training)?;
         let step = state.step;
         let Checkpoint { config, model, .. } = saved.checkpoint;
         let folder = ModelFolder { config, model, tokenizer };
-        let run = self.assemble(folder, file, state, &training, parameters)?;
-        Ok(Preparation { run, resumed_at: Some(step) })
+        let ledger = device.ledger();
+        let run = self.assemble(folder, file, state, &training, parameters, &device)?;
+        Ok(Preparation { run, resumed_at: Some(step), ledger })
     }
 
     /// The token file of a run that is resumed; it may have moved along with its folder.

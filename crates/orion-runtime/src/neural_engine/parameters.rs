@@ -1,0 +1,177 @@
+//! Parameters of a training run on their way to the engine: numbers of `f32` that the trainer owns, brought into the form and
+//! the surfaces that programs read, or into new programs.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use orion_compiler::TensorType;
+use orion_compiler::cost::{HOST, Preparation, Staging};
+
+use super::build::renewed_constants;
+use super::plan::{EnginePlan, EngineStep, Renewal, Step, Weight};
+use super::times::{Part, Times};
+use super::updates::WeightUpdates;
+use super::{CompiledProgram, Device, DeviceError, ProgramSource, Surface};
+use crate::backend::{CompileError, RunError, TensorView};
+use crate::expression::evaluate_unrounded;
+
+/// How often a program is loaded that was refused for a reason that may pass.
+const TRIES: usize = 3;
+
+/// The parameters that a run is given.
+#[derive(Clone)]
+pub(super) struct Parameters<'a> {
+    numbers: BTreeMap<&'a str, &'a [f32]>,
+}
+
+impl<'a> Parameters<'a> {
+    pub(super) fn new(plan: &'a EnginePlan, inputs: &[TensorView<'a>]) -> Self {
+        let numbers = (plan.parameters.iter())
+            .filter_map(|(name, &index)| match inputs.get(index) {
+                Some(TensorView::F32(numbers)) => Some((name.as_str(), *numbers)),
+                _ => None,
+            })
+            .collect();
+        Self { numbers }
+    }
+
+    fn read(&self, name: &str, _: &TensorType) -> Result<Cow<'a, [f32]>, CompileError> {
+        let found = self.numbers.get(name).copied().map(Cow::Borrowed);
+        found.ok_or_else(|| CompileError::Unsupported {
+            reason: format!("the program has no parameter `{name}`"),
+        })
+    }
+
+    /// The numbers of a weight, not yet rounded.
+    pub(super) fn weight(&self, weight: &Weight) -> Result<Cow<'a, [f32]>, RunError> {
+        evaluate_unrounded(&weight.expression, &|name, ty| self.read(name, ty)).map_err(refused)
+    }
+
+    /// Brings a weight to the engine.
+    pub(super) fn stage(
+        &self,
+        weight: &Weight,
+        surface: &Surface,
+        times: &Times,
+    ) -> Result<(), RunError> {
+        let Some(port) = &weight.port else { return Ok(()) };
+        let _timing = times.begin(Part::WeightUpdate);
+        let converted = port.elements() as u64;
+        let staging = Staging { converted, surfaces: 1, ..Staging::default() };
+        times.model(Part::WeightUpdate, staging.seconds(&HOST));
+        surface.write_f32(port, &self.weight(weight)?).map_err(failed)
+    }
+
+    /// A program with these parameters as its constants, loaded. The one before it has gone already.
+    pub(super) fn renew(
+        &self,
+        step: &EngineStep,
+        renewal: &Renewal,
+        updates: WeightUpdates,
+        device: &dyn Device,
+        times: &Times,
+    ) -> Result<Arc<dyn CompiledProgram>, RunError> {
+        let _timing = times.begin(Part::WeightUpdate);
+        let blobs = renewed_constants(renewal, &|name, ty| self.read(name, ty)).map_err(refused)?;
+        let work = Preparation { compile: 0.0, ..preparation(&blobs) };
+        let program: Arc<dyn CompiledProgram> = match updates {
+            WeightUpdates::Recompile => {
+                times.model(Part::WeightUpdate, preparation(&blobs).compile);
+                let source =
+                    ProgramSource { name: &step.label, text: &renewal.text, blobs: &blobs };
+                Arc::from(device.compile(&source).map_err(failed)?)
+            }
+            WeightUpdates::Reload => {
+                step.program.overwrite(&blobs).map_err(failed)?;
+                Arc::clone(&step.program)
+            }
+            WeightUpdates::Patch | WeightUpdates::Inputs => {
+                Arc::from(step.program.patched(&blobs).map_err(failed)?)
+            }
+        };
+        times.model(Part::WeightUpdate, work.load + work.unload);
+        let mut tries = 1;
+        loop {
+            match program.load() {
+                Ok(()) => return Ok(program),
+                Err(error) if error.is_transient() && tries < TRIES => tries += 1,
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+}
+
+/// What bringing a program with these constants to the engine takes, modelled.
+fn preparation(blobs: &super::BlobFiles) -> Preparation {
+    Preparation::of(&orion_compiler::cost::Work {
+        constants: blobs.total_bytes(),
+        statements: 30,
+        ..orion_compiler::cost::Work::default()
+    })
+}
+
+/// Surfaces for the weights of a plan, and how many of them are of the parameters of now.
+pub(super) fn surfaces(
+    plan: &EnginePlan,
+    device: &dyn Device,
+) -> Result<Vec<Option<Surface>>, RunError> {
+    let surface = |weight: &Weight| match &weight.port {
+        Some(port) => device.surface(port.bytes).map(Some).map_err(failed),
+        None => Ok(None),
+    };
+    plan.weights.iter().map(surface).collect()
+}
+
+/// The steps of a plan whose programs have parameters as constants.
+pub(super) fn renewals(plan: &EnginePlan) -> impl Iterator<Item = (&EngineStep, &Renewal)> {
+    plan.steps.iter().filter_map(|step| match &**step {
+        Step::Engine(step) => step.renewal.as_ref().map(|renewal| (step, renewal)),
+        Step::Host(_) => None,
+    })
+}
+
+/// How far weights have come that one thread stages and another waits for.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Weights that are staged, and whether there will be no more.
+    state: Mutex<(usize, bool)>,
+    changed: Condvar,
+}
+
+impl Progress {
+    /// One where all is done.
+    pub(super) fn complete() -> Self {
+        let progress = Self::default();
+        progress.end();
+        progress
+    }
+
+    /// One more is there.
+    pub(super) fn advance(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 += 1;
+        self.changed.notify_all();
+    }
+
+    /// Nothing more will come: all is there, or something failed.
+    pub(super) fn end(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for a weight.
+    pub(super) fn wait_for(&self, index: usize) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.0 <= index && !state.1 {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn failed(error: DeviceError) -> RunError {
+    RunError::Device(Box::new(error))
+}
+
+fn refused(error: CompileError) -> RunError {
+    RunError::Weights { reason: error.to_string() }
+}

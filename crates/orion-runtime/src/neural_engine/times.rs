@@ -1,0 +1,95 @@
+//! Where the time of training steps goes: measured by this machine's clock, and beside it what a cost model says that the
+//! chip and its host take, which is *modelled*.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// A part of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Programs of the forward pass.
+    Forward,
+    /// Programs of the backward pass.
+    Backward,
+    /// What the engine waits for: look-ups, the loss and its gradient.
+    Host,
+    /// What nobody waits for until the step ends: gradients of weights, beside the engine's work.
+    WeightGradients,
+    /// Copies of activations between host and engine.
+    Staging,
+    /// New weights brought to the engine: copied, patched or compiled.
+    WeightUpdate,
+}
+
+impl Part {
+    /// All of them, in the order of a step.
+    pub const ALL: [Self; 6] = [
+        Self::Forward,
+        Self::Backward,
+        Self::Host,
+        Self::WeightGradients,
+        Self::Staging,
+        Self::WeightUpdate,
+    ];
+
+    /// What reports call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Backward => "backward",
+            Self::Host => "loss and look-ups",
+            Self::WeightGradients => "gradients of weights",
+            Self::Staging => "staging",
+            Self::WeightUpdate => "weight update",
+        }
+    }
+
+    /// Whether it goes on beside the engine's programs.
+    pub const fn is_beside(self) -> bool {
+        matches!(self, Self::WeightGradients | Self::WeightUpdate)
+    }
+}
+
+/// Seconds by part, from any thread.
+#[derive(Debug, Default)]
+pub struct Times {
+    /// Nanoseconds: measured, modelled.
+    parts: [(AtomicU64, AtomicU64); Part::ALL.len()],
+}
+
+impl Times {
+    /// Seconds that a part took, by this machine's clock.
+    pub fn measured(&self, part: Part) -> f64 {
+        self.parts[part as usize].0.load(Ordering::Relaxed) as f64 * 1e-9
+    }
+
+    /// Seconds that a part takes on the chip and its host, modelled.
+    pub fn modelled(&self, part: Part) -> f64 {
+        self.parts[part as usize].1.load(Ordering::Relaxed) as f64 * 1e-9
+    }
+
+    /// Counts for a part what is done until the result is dropped.
+    pub(super) fn begin(&self, part: Part) -> Timing<'_> {
+        Timing { times: self, part, start: Instant::now() }
+    }
+
+    /// Adds modelled seconds to a part.
+    pub(super) fn model(&self, part: Part, seconds: f64) {
+        let nanoseconds = (seconds.max(0.0) * 1e9).round() as u64;
+        self.parts[part as usize].1.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+}
+
+/// Something that goes on.
+pub(super) struct Timing<'t> {
+    times: &'t Times,
+    part: Part,
+    start: Instant,
+}
+
+impl Drop for Timing<'_> {
+    fn drop(&mut self) {
+        let nanoseconds = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.times.parts[self.part as usize].0.fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+}
