@@ -27,11 +27,8 @@ fn engine(route: Route, storage: Storage) -> NeuralEngine {
     let options = EngineOptions {
         widths: Widths::Buckets(vec![few, 32, 64]),
         threads: 2,
-        cut: None,
-        ranged_norms: false,
-        cache: None,
-        recorder: None,
         storage,
+        ..EngineOptions::default()
     };
     NeuralEngine::new(Arc::new(Simulator::new(settings)), options)
 }

@@ -56,12 +56,9 @@ fn traced(faults: &str) -> (Vec<f32>, Vec<Value>, Counters) {
     let device = Arc::new(Simulator::with_cost_model(settings, Arc::new(|_, _| Some(SECONDS))));
     let options = EngineOptions {
         cut: Some(Cut::Layers(1)),
-        storage: orion_compiler::mil::lower::Storage::F16,
-        ranged_norms: false,
         widths: Widths::Buckets(vec![16, 32]),
         threads: 1,
-        cache: None,
-        recorder: None,
+        ..EngineOptions::default()
     };
     let engine = NeuralEngine::new(device.clone(), options).traced(Arc::clone(&recorder));
     let (logits, events) = converse(&engine, Some(&recorder));

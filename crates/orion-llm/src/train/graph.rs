@@ -6,8 +6,8 @@ use orion_compiler::pass::{self, FUSE_LOSS, Options};
 use orion_compiler::{Builder, DType, Program, TensorType, ValueId, Verified, verify};
 
 use crate::block::{Dropout, Logits, ModelBuilder, Pass, Weights};
-use orion_runtime::{CompileError, TrainingForm};
 use orion_runtime::weights::WeightSet;
+use orion_runtime::{CompileError, TrainingForm};
 
 use super::Parameter;
 use crate::data::IGNORED;

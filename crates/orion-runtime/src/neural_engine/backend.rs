@@ -13,8 +13,8 @@ use orion_compiler::partition::{Cut, Side};
 use orion_compiler::{Op, Program, TensorType, Verified, verify};
 
 use super::blobs::Blob;
-use super::cache::ProgramCache;
 use super::build::PlanBuilder;
+use super::cache::ProgramCache;
 use super::plan::{EnginePlan, defer};
 use super::session::EngineSession;
 use super::times::Times;
@@ -48,6 +48,23 @@ pub struct EngineOptions {
     pub cache: Option<Arc<ProgramCache>>,
     /// Who is told what runs do.
     pub recorder: Option<Arc<Recorder>>,
+}
+
+impl Default for EngineOptions {
+    /// Weights in f16, programs of 16 to 128 tokens cut where the cost model says, all cores; nothing is kept or traced.
+    fn default() -> Self {
+        Self {
+            cut: None,
+            storage: Storage::default(),
+            ranged_norms: false,
+            widths: Widths::Buckets([16, 32, 64, 128].into()),
+            updates: WeightUpdates::default(),
+            precision: MatmulPrecision::default(),
+            threads: 0,
+            cache: None,
+            recorder: None,
+        }
+    }
 }
 
 /// The Neural Engine.
@@ -211,7 +228,10 @@ impl EngineExecutable {
         Ok(plan)
     }
 
-    fn keep(&self, make: impl FnOnce(&[Arc<EnginePlan>]) -> Option<EnginePlan>) -> Option<ProgramId> {
+    fn keep(
+        &self,
+        make: impl FnOnce(&[Arc<EnginePlan>]) -> Option<EnginePlan>,
+    ) -> Option<ProgramId> {
         let mut programs = self.programs.write().unwrap_or_else(PoisonError::into_inner);
         let plan = make(&programs)?;
         programs.push(Arc::new(plan));

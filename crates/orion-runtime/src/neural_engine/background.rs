@@ -76,7 +76,8 @@ impl Background {
         if let Some(surfaces) = beside.staged {
             for (weight, surface) in beside.plan.weights.iter().zip(surfaces) {
                 if let Some(surface) = surface {
-                    let name = || weight.port.as_ref().map_or("weight", |port| &port.name).to_owned();
+                    let name =
+                        || weight.port.as_ref().map_or("weight", |port| &port.name).to_owned();
                     let _span = beside.recorder.map(|recorder| recorder.span("weights", name()));
                     beside.parameters.stage(weight, surface, beside.times)?;
                 }
@@ -204,7 +205,8 @@ impl Background {
     fn read_once(&mut self, value: ValueId, left: &mut BTreeMap<ValueId, usize>) {
         let Some(count) = left.get_mut(&value) else { return };
         *count = count.saturating_sub(1);
-        if *count == 0 && !self.lent.contains(&value)
+        if *count == 0
+            && !self.lent.contains(&value)
             && let Some(numbers) = self.values.remove(&value)
         {
             self.keep(numbers);

@@ -12,6 +12,7 @@ use super::backend::refused;
 use super::blobs::Blob;
 use super::cache::{KeyBuilder, ProgramCache};
 use super::plan::{EngineStep, HostStep, Operand, Renewal, Step, Weight};
+use super::session::load;
 use super::storage::{constant_file, constants_file};
 use super::updates::WeightUpdates;
 use super::{BlobFiles, CompiledProgram, Device, Port, ProgramSource};
@@ -174,7 +175,7 @@ impl PlanBuilder<'_> {
             Arc::from(self.device.compile(&source).map_err(refused)?);
         drop(compiling);
         let loading = self.span("load", || format!("load {}", piece.label));
-        compiled.load().map_err(refused)?;
+        load(&*compiled).map_err(refused)?;
         drop(loading);
         if self.updates == Some(WeightUpdates::Inputs) {
             self.shared.push((lowered.text.clone(), blobs, Arc::clone(&compiled)));
@@ -338,15 +339,13 @@ fn operations(program: &Program) -> f64 {
     let of = |node: &orion_compiler::Node| {
         let types = program.input_types(node);
         let operand = |index: usize| types.get(index).map_or(0.0, |ty| ty.elements() as f64);
-        let result = node.outputs.first().map_or(0.0, |&value| {
-            program.type_of(value).elements() as f64
-        });
+        let result =
+            node.outputs.first().map_or(0.0, |&value| program.type_of(value).elements() as f64);
         match &node.op {
             // Elements of both operands and the result are mk, kn and mn for each of the leading dimensions.
             Op::Matmul(_) => {
-                let lead: usize = types.first().map_or(1, |ty| {
-                    ty.shape.iter().rev().skip(2).product()
-                });
+                let lead: usize =
+                    types.first().map_or(1, |ty| ty.shape.iter().rev().skip(2).product());
                 2.0 * (operand(0) * operand(1) * result / lead.max(1) as f64).sqrt()
             }
             Op::Linear(_) => 2.0 * (operand(0) * operand(1) * result).sqrt(),

@@ -10,14 +10,12 @@ use orion_compiler::cost::{HOST, Preparation, Staging};
 
 use super::build::renewed_constants;
 use super::plan::{EnginePlan, EngineStep, Renewal, Step, Weight};
+use super::session::{failed, load};
 use super::times::{Part, Times};
 use super::updates::WeightUpdates;
-use super::{CompiledProgram, Device, DeviceError, ProgramSource, Surface};
+use super::{CompiledProgram, Device, ProgramSource, Surface};
 use crate::backend::{CompileError, RunError, TensorView};
 use crate::expression::evaluate_unrounded;
-
-/// How often a program is loaded that was refused for a reason that may pass.
-const TRIES: usize = 3;
 
 /// The parameters that a run is given.
 #[derive(Clone)]
@@ -91,14 +89,8 @@ impl<'a> Parameters<'a> {
             }
         };
         times.model(Part::WeightUpdate, work.load + work.unload);
-        let mut tries = 1;
-        loop {
-            match program.load() {
-                Ok(()) => return Ok(program),
-                Err(error) if error.is_transient() && tries < TRIES => tries += 1,
-                Err(error) => return Err(failed(error)),
-            }
-        }
+        load(&*program).map_err(failed)?;
+        Ok(program)
     }
 }
 
@@ -166,10 +158,6 @@ impl Progress {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
     }
-}
-
-fn failed(error: DeviceError) -> RunError {
-    RunError::Device(Box::new(error))
 }
 
 fn refused(error: CompileError) -> RunError {

@@ -187,7 +187,8 @@ impl EnginePlan {
         let outputs: Vec<(usize, ValueId)> = (part.outputs().iter().enumerate())
             .filter_map(|(index, wanted)| {
                 let of_whole = self.signature.outputs().iter();
-                let at = of_whole.map(|output| &output.name).position(|name| *name == wanted.name)?;
+                let at =
+                    of_whole.map(|output| &output.name).position(|name| *name == wanted.name)?;
                 let (_, value) = self.outputs.iter().find(|(index, _)| *index == at)?;
                 Some((index, *value))
             })

@@ -20,7 +20,7 @@ use super::{CompiledProgram, Device, DeviceError, Evaluation, Port, Request, Sur
 use crate::backend::{ProgramId, RunError, Session, TensorView, TensorViewMut, check_arguments};
 use crate::trace::{Recorder, Span};
 
-/// How often a run is tried that failed for a reason that may pass.
+/// How often something is tried that failed for a reason that may pass.
 const TRIES: usize = 3;
 
 pub(super) struct EngineSession {
@@ -443,9 +443,8 @@ impl EngineSession {
                 held.surface = Some((surface, port.clone()));
             }
             if let (Some((surface, layout)), false) = (&held.surface, held.on_engine) {
-                let _span = self.staging(layout, layout.elements(), || {
-                    format!("write {}", layout.name)
-                });
+                let _span =
+                    self.staging(layout, layout.elements(), || format!("write {}", layout.name));
                 let _timing = self.staged(layout);
                 surface.write_f32(layout, &held.numbers.reals).map_err(failed)?;
                 held.on_engine = true;
@@ -505,7 +504,7 @@ impl EngineSession {
                     tries += 1;
                     // What the service forgot has to be loaded again; the operands are still in their surfaces.
                     let _span = self::span(self.recorder.as_ref(), "load", || step.label.clone());
-                    program.load().map_err(failed)?;
+                    load(&**program).map_err(failed)?;
                 }
                 Err(error) => return Err(failed(error)),
             }
@@ -535,12 +534,7 @@ impl EngineSession {
     }
 
     /// A copy of so many elements between host and surface, where runs are traced.
-    fn staging(
-        &self,
-        port: &Port,
-        elements: usize,
-        name: impl FnOnce() -> String,
-    ) -> Option<Span> {
+    fn staging(&self, port: &Port, elements: usize, name: impl FnOnce() -> String) -> Option<Span> {
         staging(self.recorder.as_ref(), port, elements, name)
     }
 
@@ -550,6 +544,17 @@ impl EngineSession {
         let staging = Staging { converted, surfaces: 1, ..Staging::default() };
         self.times.model(Part::Staging, staging.seconds(&HOST));
         self.times.begin(Part::Staging)
+    }
+}
+
+/// Loads a program, again where it was refused for a reason that may pass.
+pub(super) fn load(program: &dyn CompiledProgram) -> Result<(), DeviceError> {
+    let mut tries = 1;
+    loop {
+        match program.load() {
+            Err(error) if error.is_transient() && tries < TRIES => tries += 1,
+            ended => return ended,
+        }
     }
 }
 

@@ -114,12 +114,10 @@ fn bits(weights: Arc<WeightSet>, cache: Option<&Arc<ProgramCache>>, run: Run) ->
     let device = Simulator::new(settings(run.chip, run.route, Numerics::Exact));
     let options = EngineOptions {
         cut: Some(Cut::Whole),
-        storage: orion_compiler::mil::lower::Storage::F16,
-        ranged_norms: false,
         widths: Widths::Any,
         threads: 1,
         cache: cache.cloned(),
-        recorder: None,
+        ..EngineOptions::default()
     };
     let engine = NeuralEngine::new(Arc::new(device), options);
     let executable = engine.load(weights).unwrap();

@@ -9,8 +9,8 @@ use orion_compiler::mil::lower::Storage;
 use orion_compiler::partition::Cut;
 use orion_compiler::target::{Chip, Route, Target};
 use orion_runtime::Widths;
-use orion_runtime::neural_engine::simulator::{Faults, Numerics, Settings, Simulator};
 use orion_runtime::cpu::MatmulPrecision;
+use orion_runtime::neural_engine::simulator::{Faults, Numerics, Settings, Simulator};
 use orion_runtime::neural_engine::{EngineOptions, NeuralEngine, WeightUpdates};
 
 use crate::failure::Failure;
@@ -98,14 +98,10 @@ impl EngineArguments {
         };
         EngineOptions {
             cut: self.cut,
-            storage: Storage::default(),
             ranged_norms: self.ranged_norms,
             widths: Widths::Buckets(buckets.into()),
-            updates: WeightUpdates::default(),
-            precision: MatmulPrecision::default(),
             threads,
-            cache: None,
-            recorder: None,
+            ..EngineOptions::default()
         }
     }
 }

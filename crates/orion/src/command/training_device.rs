@@ -142,7 +142,8 @@ impl Ledger {
             let per_step = |now: f64, before: f64| (now - before) / steps * 1e3;
             let modelled = per_step(now.parts[at].1, before.parts[at].1);
             parts.push((part.name(), per_step(now.parts[at].0, before.parts[at].0), modelled));
-            let is_beside = part == Part::WeightGradients || (part == Part::WeightUpdate && self.beside);
+            let is_beside =
+                part == Part::WeightGradients || (part == Part::WeightUpdate && self.beside);
             *(if is_beside { &mut beside } else { &mut engine }) += modelled;
         }
         let numbers: usize = trainer.parameters().iter().map(|p| p.values.len()).sum();
@@ -175,7 +176,10 @@ impl Breakdown {
     /// A table for people.
     pub(crate) fn table(&self) -> String {
         let device = &self.device;
-        let mut lines = vec![format!("{:<22} {:>13}  {:>10}", "where a step goes", "measured here", "modelled")];
+        let mut lines = vec![format!(
+            "{:<22} {:>13}  {:>10}",
+            "where a step goes", "measured here", "modelled"
+        )];
         for (name, measured, modelled) in &self.parts {
             lines.push(format!("  {name:<20} {measured:>10.1} ms  {modelled:>7.2} ms"));
         }

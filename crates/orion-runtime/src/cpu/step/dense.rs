@@ -79,7 +79,8 @@ fn matmul(at: At<'_>, types: &[TensorType], turn_x: bool, turn_y: bool) -> Optio
     let height = if turn_x { x_columns } else { x_rows };
     let (of_x, of_y, of_out) = (x_rows * x_columns, y_rows * y_columns, height * width);
     kernel::claim(at, move |operands, scratch, out| {
-        let pairs = operands.reals(0).chunks(of_x.max(1)).zip(operands.reals(1).chunks(of_y.max(1)));
+        let pairs =
+            operands.reals(0).chunks(of_x.max(1)).zip(operands.reals(1).chunks(of_y.max(1)));
         for (out, (x, y)) in out[0].chunks_mut(of_out.max(1)).zip(pairs) {
             let matrix = |numbers, rows, columns, turn| {
                 turned(operands.in_precision(MatrixView::rows(numbers, rows, columns)), turn)

@@ -29,7 +29,6 @@ fn extent(x: &TensorType, axes: &[i64]) -> Option<(usize, usize)> {
     axes.sort_unstable();
     let (&first, &last) = (axes.first()?, axes.last()?);
     let is_together = axes.len() == last + 1 - first && last < x.rank();
-    is_together.then(|| {
-        (x.shape[first..=last].iter().product(), x.shape[last + 1..].iter().product())
-    })
+    is_together
+        .then(|| (x.shape[first..=last].iter().product(), x.shape[last + 1..].iter().product()))
 }

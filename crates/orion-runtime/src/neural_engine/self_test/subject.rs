@@ -43,7 +43,10 @@ impl<'d> Subject<'d> {
     }
 
     /// Loads a program and makes its surfaces.
-    pub(in crate::neural_engine) fn start(&self, program: Box<dyn CompiledProgram>) -> Result<Running, DeviceError> {
+    pub(in crate::neural_engine) fn start(
+        &self,
+        program: Box<dyn CompiledProgram>,
+    ) -> Result<Running, DeviceError> {
         program.load()?;
         let procedure = program.attributes()?.procedures.into_iter().next();
         let procedure = procedure.ok_or_else(|| lacks("a procedure"))?;
@@ -71,7 +74,10 @@ impl<'d> Subject<'d> {
 }
 
 impl Running {
-    pub(in crate::neural_engine) fn run(&self, inputs: &[(&str, &[f32])]) -> Result<Vec<f32>, DeviceError> {
+    pub(in crate::neural_engine) fn run(
+        &self,
+        inputs: &[(&str, &[f32])],
+    ) -> Result<Vec<f32>, DeviceError> {
         for (name, numbers) in inputs {
             let at = self.procedure.inputs.iter().position(|port| port.name == *name);
             let bound = at.and_then(|at| {
@@ -113,7 +119,11 @@ fn lacks(what: &str) -> DeviceError {
 }
 
 /// A text of one function.
-pub(in crate::neural_engine) fn program(parameters: &str, statements: &str, results: &str) -> String {
+pub(in crate::neural_engine) fn program(
+    parameters: &str,
+    statements: &str,
+    results: &str,
+) -> String {
     format!(
         "program(1.3)\n[buildInfo = dict<string, string>({{{{\"coremlc-version\", \"3505.4.1\"}}}})]\n{{\n    \
          func main<ios18>({parameters}) {{\n{statements}\n    }} -> ({results});\n}}\n"

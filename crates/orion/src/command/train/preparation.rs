@@ -10,8 +10,8 @@ use orion_llm::data::{TokenFile, TokenFileOptions};
 use orion_llm::model::{Architecture, Model, architecture};
 use orion_llm::tokenizer::Tokenizer;
 use orion_llm::train::{
-    Decay, LossScaling, ModelFolder, OptimizerOptions, Parameter, Run, RunState, Schedule, Settings, Trainer,
-    TrainingProgram, new_parameters,
+    Decay, LossScaling, ModelFolder, OptimizerOptions, Parameter, Run, RunState, Schedule,
+    Settings, Trainer, TrainingProgram, new_parameters,
 };
 use orion_runtime::Backend;
 use orion_runtime::weights::{MemoryWeights, WeightSet};
