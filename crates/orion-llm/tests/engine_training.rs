@@ -11,7 +11,9 @@ use curve::{STEPS, batch, distance, expected, losses, stream};
 use orion_compiler::partition::Cut;
 use orion_llm::train::{ProgramOptions, TrainError, Trainer};
 use orion_runtime::neural_engine::simulator::{Limits, Numerics, Settings, Simulator};
-use orion_runtime::neural_engine::{EngineOptions, NeuralEngine, WeightUpdates};
+use orion_runtime::neural_engine::{
+    BlobFiles, Device, EngineOptions, NeuralEngine, Port, ProgramSource, Request, WeightUpdates,
+};
 
 fn settings(numerics: Numerics) -> Settings {
     Settings { numerics, threads: 2, ..Settings::default() }
@@ -124,3 +126,68 @@ fn a_step_that_fails_for_good_changes_nothing_and_can_be_tried_again() {
     }
     assert_eq!((failures, found), (1, plain));
 }
+
+#[test]
+fn a_poisoned_process_ends_a_run_and_keeps_what_was_learned() {
+    let engine = engine(settings(Numerics::Fast), WeightUpdates::Inputs);
+    let mut trainer = trainer("llama-tied", &engine).unwrap();
+    losses(&mut trainer, 2).unwrap();
+    // A program with `tile` runs, and no other one after it (ANE019).
+    run_alone(&**engine.device(), TILE);
+    let before = trainer.parameters().to_vec();
+    let failed = trainer.step(&[batch(&stream(), 2)]).unwrap_err().to_string();
+    assert!(failed.contains("ANE019"), "{failed}");
+    assert!(trainer.parameters() == before && trainer.steps() == 2);
+}
+
+#[test]
+fn a_full_engine_ends_a_step_that_goes_on_when_there_is_room() {
+    let plain = {
+        let engine = engine(settings(Numerics::Fast), WeightUpdates::Patch);
+        losses(&mut trainer("llama-tied", &engine).unwrap(), 2).unwrap()
+    };
+    let loaded = {
+        let engine = engine(settings(Numerics::Fast), WeightUpdates::Patch);
+        let mut trainer = trainer("llama-tied", &engine).unwrap();
+        losses(&mut trainer, 1).unwrap();
+        engine.device().counters().loaded
+    };
+    let limits = Limits { loaded: Some(loaded), ..settings(Numerics::Fast).limits };
+    let engine = engine(Settings { limits, ..settings(Numerics::Fast) }, WeightUpdates::Patch);
+    let mut trainer = trainer("llama-tied", &engine).unwrap();
+    let device = Arc::clone(engine.device());
+    let source = ProgramSource { name: "other", text: OTHER, blobs: &BlobFiles::new() };
+    let other = device.compile(&source).unwrap();
+    other.load().unwrap();
+    let tokens = stream();
+    let failed = trainer.step(&[batch(&tokens, 0)]).unwrap_err().to_string();
+    assert!(failed.contains("ANE046") || failed.contains("loaded"), "{failed}");
+    drop(other);
+    assert_eq!(losses(&mut trainer, 2).unwrap(), plain);
+}
+
+/// Compiles, loads and runs a program on surfaces of zeros.
+fn run_alone(device: &dyn Device, text: &str) {
+    let source = ProgramSource { name: "alone", text, blobs: &BlobFiles::new() };
+    let program = device.compile(&source).unwrap();
+    program.load().unwrap();
+    let procedure = program.attributes().unwrap().procedures.remove(0);
+    let bind = |ports: &[Port]| {
+        ports.iter().map(|port| (port.symbol, device.surface(port.bytes).unwrap())).collect()
+    };
+    let (inputs, outputs) = (bind(&procedure.inputs), bind(&procedure.outputs));
+    program.eval(&Request { procedure: 0, inputs, outputs }).unwrap();
+}
+
+const TILE: &str = "program(1.3)
+[buildInfo = dict<string, string>({{\"coremlc-version\", \"3505.4.1\"}})]
+{ func main<ios18>(tensor<fp16, [1, 8, 1, 32]> x) {
+    tensor<int32, [4]> reps = const()[name = string(\"reps\"), val = tensor<int32, [4]>([1, 1, 1, 2])];
+    tensor<fp16, [1, 8, 1, 64]> y = tile(reps = reps, x = x)[name = string(\"y\")];
+} -> (y); }";
+
+const OTHER: &str = "program(1.3)
+[buildInfo = dict<string, string>({{\"coremlc-version\", \"3505.4.1\"}})]
+{ func main<ios18>(tensor<fp16, [1, 8, 1, 32]> x) {
+    tensor<fp16, [1, 8, 1, 32]> y = add(x = x, y = x)[name = string(\"y\")];
+} -> (y); }";

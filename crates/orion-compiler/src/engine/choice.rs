@@ -1,8 +1,10 @@
 //! Which cut is best: programs are made for every one, without weights, and the cost model says what a pass takes.
 
+use std::collections::BTreeSet;
+
 use super::pipeline::{PipelineError, pieces};
 use super::{Options, WeightForm};
-use crate::cost::{Situation, Staging, Work};
+use crate::cost::{HOST, Preparation, Situation, Staging, Work};
 use crate::lint::{When, lint, rule};
 use crate::mil::lower::{Storage, lower_stored};
 use crate::partition::{Cut, Side};
@@ -31,6 +33,12 @@ pub struct Choice {
     pub seconds: f64,
     /// What programs read of constants, in bytes as they are stored.
     pub constants: u64,
+    /// Different programs.
+    pub programs: usize,
+    /// What compiling, loading and unloading all calls' programs takes, modelled: where weights are constants, each has its own.
+    pub preparation: Preparation,
+    /// What copying all weights that are inputs takes, modelled, in seconds.
+    pub copies: f64,
     /// Why the engine is not thought to run it: a rule and what it found.
     pub refused: Option<String>,
 }
@@ -74,7 +82,17 @@ fn choice(
     cut: Cut,
 ) -> Result<Choice, PipelineError> {
     let pieces = pieces(program, options, cut, target)?;
-    let mut choice = Choice { cut, dispatches: 0, seconds: 0.0, constants: 0, refused: None };
+    let mut choice = Choice {
+        cut,
+        dispatches: 0,
+        seconds: 0.0,
+        constants: 0,
+        programs: 0,
+        preparation: Preparation::default(),
+        copies: 0.0,
+        refused: None,
+    };
+    let (mut texts, mut weights) = (BTreeSet::new(), BTreeSet::new());
     for piece in pieces.partition.pieces.iter().filter(|piece| piece.side == Side::Engine) {
         let program = verify(piece.program.clone())?;
         let stored = if options.weights == WeightForm::Inputs { Storage::F16 } else { storage };
@@ -85,6 +103,16 @@ fn choice(
                 continue;
             }
         };
+        if options.weights == WeightForm::Inputs {
+            for weight in piece.weights.iter().filter(|weight| !weight.program.weights().is_empty())
+            {
+                if weights.insert(weight.program.to_string()) {
+                    let converted = weight.ty().elements() as u64;
+                    let staging = Staging { converted, surfaces: 1, ..Staging::default() };
+                    choice.copies += staging.seconds(&HOST);
+                }
+            }
+        }
         let document = mil::parse(&lowered.text)?;
         let stops = |finding: &crate::lint::Finding| {
             finding.diagnostic.severity == Severity::Error
@@ -103,7 +131,14 @@ fn choice(
             choice.dispatches += 1;
             choice.seconds += work.estimate(target, &situation).parts.total();
             choice.constants += work.constants;
+            let Preparation { compile, load, unload } = Preparation::of(&work);
+            choice.preparation.compile += compile;
+            choice.preparation.load += load;
+            choice.preparation.unload += unload;
         }
+        drop(document);
+        texts.insert(lowered.text);
     }
+    choice.programs = texts.len();
     Ok(choice)
 }

@@ -35,6 +35,8 @@ pub(super) struct EngineSession {
     /// Surfaces and host memory of each program.
     memory: BTreeMap<usize, Memory>,
     recorder: Option<Arc<Recorder>>,
+    /// Of training steps, and of the run under way.
+    of_steps: Arc<Times>,
     times: Arc<Times>,
 }
 
@@ -84,11 +86,20 @@ impl EngineSession {
         programs: Plans,
         updates: WeightUpdates,
         recorder: Option<Arc<Recorder>>,
-        times: Arc<Times>,
+        of_steps: Arc<Times>,
     ) -> Self {
-        let (caches, memory) = (BTreeMap::new(), BTreeMap::new());
-        let background = Some(Background::new(beside));
-        Self { device, host, background, updates, programs, caches, memory, recorder, times }
+        Self {
+            device,
+            host,
+            background: Some(Background::new(beside)),
+            updates,
+            programs,
+            caches: BTreeMap::new(),
+            memory: BTreeMap::new(),
+            recorder,
+            times: Arc::clone(&of_steps),
+            of_steps,
+        }
     }
 }
 
@@ -103,6 +114,8 @@ impl Session for EngineSession {
             self.programs.read().unwrap_or_else(PoisonError::into_inner).get(program.0).cloned();
         let plan = known.ok_or(RunError::UnknownProgram)?;
         check_arguments(&plan.signature, inputs, outputs)?;
+        let is_step = !plan.parameters.is_empty() && plan.memory == program.0;
+        self.times = if is_step { Arc::clone(&self.of_steps) } else { Arc::default() };
         let mut memory = self.memory.remove(&plan.memory).unwrap_or_default();
         let result = if plan.parameters.is_empty() {
             self.run_plan(&plan, &mut memory, inputs, outputs)
@@ -490,8 +503,9 @@ impl EngineSession {
             let timing = self.times.begin(part);
             let result = program.eval(request);
             drop(timing);
-            if let Ok(Evaluation { modelled_seconds: Some(seconds) }) = result {
-                self.times.model(part, seconds);
+            if let Ok(Evaluation { modelled_seconds }) = result {
+                self.times.called();
+                self.times.model(part, modelled_seconds.unwrap_or(0.0));
             }
             if let (Some(span), Some(recorder)) = (&mut span, &self.recorder) {
                 let device = &self.device.description().name;

@@ -43,16 +43,12 @@ impl Part {
             Self::WeightUpdate => "weight update",
         }
     }
-
-    /// Whether it goes on beside the engine's programs.
-    pub const fn is_beside(self) -> bool {
-        matches!(self, Self::WeightGradients | Self::WeightUpdate)
-    }
 }
 
-/// Seconds by part, from any thread.
+/// Seconds by part, from any thread; of training steps only, not of evaluations between them.
 #[derive(Debug, Default)]
 pub struct Times {
+    calls: AtomicU64,
     /// Nanoseconds: measured, modelled.
     parts: [(AtomicU64, AtomicU64); Part::ALL.len()],
 }
@@ -66,6 +62,16 @@ impl Times {
     /// Seconds that a part takes on the chip and its host, modelled.
     pub fn modelled(&self, part: Part) -> f64 {
         self.parts[part as usize].1.load(Ordering::Relaxed) as f64 * 1e-9
+    }
+
+    /// Runs of programs.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Counts a run of a program.
+    pub(super) fn called(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Counts for a part what is done until the result is dropped.

@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use orion_compiler::cost::Preparation;
 use orion_compiler::engine::{Choice, Options, WeightForm, choices};
 use orion_compiler::mil::lower::Storage;
 use orion_compiler::partition::Cut;
 use orion_compiler::target::{Chip, Route, Target};
 use orion_llm::engine::{ProgramRequest, Stage, graph};
+use orion_runtime::neural_engine::WeightUpdates;
 use serde_json::json;
 
 use crate::default_model;
@@ -32,7 +34,7 @@ pub(crate) struct Plan {
     /// Only weights that are stored so: f16, int8, lut4 or lut6
     #[arg(long, value_name = "STORAGE")]
     storage: Option<Storage>,
-    /// Writing a token behind a cache, reading a text at once, or a training step with weights as inputs
+    /// Writing a token behind a cache, reading a text at once, or a training step
     #[arg(long = "for", value_enum, default_value_t = Purpose::Decode)]
     purpose: Purpose,
     /// Tokens that the cache holds
@@ -55,7 +57,7 @@ enum Purpose {
     Decode,
     /// Reading a text at once.
     Prefill,
-    /// Loss and gradients of a sequence; gradients of weights, loss and optimiser are the host's.
+    /// Loss and gradients of a sequence, and new weights; gradients of weights, loss and optimiser are the host's.
     Training,
 }
 
@@ -64,6 +66,28 @@ struct Way {
     target: Target,
     storage: Storage,
     choice: Choice,
+    /// How programs that train come to new weights, and what that takes, in seconds.
+    update: Option<(WeightUpdates, f64)>,
+}
+
+impl Way {
+    /// Modelled.
+    fn seconds(&self) -> f64 {
+        self.choice.seconds + self.update.map_or(0.0, |(_, seconds)| seconds)
+    }
+
+    /// Programs that are compiled: calls share one where their texts are one and weights are no constants of it.
+    fn programs(&self) -> usize {
+        match self.update {
+            Some((WeightUpdates::Inputs, _)) => self.choice.programs,
+            _ => self.choice.dispatches,
+        }
+    }
+
+    /// What tells it from others, besides chip, route and cut.
+    fn weights(&self) -> String {
+        self.update.map_or_else(|| self.storage.to_string(), |(updates, _)| updates.to_string())
+    }
 }
 
 impl Plan {
@@ -87,26 +111,35 @@ impl Plan {
             Purpose::Prefill => "ms a text",
             Purpose::Training => "ms a step",
         };
-        let line = |cells: [&str; 9]| {
-            let [chip, route, storage, cut, calls, size, time, rate, remark] = cells;
+        let line = |cells: [&str; 11]| {
+            let [chip, route, weights, cut, calls, programs, size, update, time, rate, remark] =
+                cells;
             let line = format!(
-                "{chip:<10} {route:<9} {storage:<7} {cut:<9} {calls:>5} {size:>7} {time:>10} {rate:>7}  {remark}"
+                "{chip:<10} {route:<9} {weights:<9} {cut:<9} {calls:>5} {programs:>8} {size:>7} {update:>9} {time:>10} {rate:>7}  {remark}"
             );
             output::write_line(line.trim_end())
         };
         output::write_line("modelled, not measured: calls of the engine, without the host's work")?;
-        line(["chip", "route", "weights", "cut", "calls", "MiB", what, "tok/s", ""])?;
-        for Way { target, storage, choice } in &ways {
+        let update = if self.purpose == Purpose::Training { "update ms" } else { "" };
+        line([
+            "chip", "route", "weights", "cut", "calls", "programs", "MiB", update, what, "tok/s",
+            "",
+        ])?;
+        for way in &ways {
+            let choice = &way.choice;
             let refused = choice.refused.as_ref().map(|why| format!("refused: {why}"));
             line([
-                target.chip.shown(),
-                &target.route.to_string(),
-                &storage.to_string(),
+                way.target.chip.shown(),
+                &way.target.route.to_string(),
+                &way.weights(),
                 &cut_name(choice.cut),
                 &choice.dispatches.to_string(),
+                &way.programs().to_string(),
                 &format!("{:.0}", choice.constants as f64 / f64::from(1 << 20)),
-                &format!("{:.2}", choice.seconds * 1e3),
-                &format!("{:.0}", self.rate(choice)),
+                &way.update
+                    .map_or_else(String::new, |(_, seconds)| format!("{:.2}", seconds * 1e3)),
+                &format!("{:.2}", way.seconds() * 1e3),
+                &format!("{:.0}", self.rate(way)),
                 &refused.unwrap_or_default(),
             ])?;
         }
@@ -131,34 +164,41 @@ impl Plan {
                     Purpose::Prefill => Stage::Prefill { tokens: self.tokens as usize },
                     Purpose::Training => Stage::Training { batch: 1, tokens: self.tokens as usize },
                 };
-                let is_training = self.purpose == Purpose::Training;
-                let weights = if is_training { WeightForm::Inputs } else { WeightForm::Constants };
-                let ranged_norms = self.ranged_norms;
-                let options = Options { weights, ranged_norms, ..Options::default() };
-                let request = ProgramRequest {
-                    stage,
-                    cut: Cut::Parts,
-                    options,
-                    target,
-                    adapter: None,
-                    probabilities: false,
-                };
-                let program = graph(&*checkpoint.model, &checkpoint.weights, &request)
-                    .map_err(Failure::failed)?;
-                for storage in Storage::ALL {
-                    // Weights that are inputs are in f16.
-                    let is_other = self.storage.is_some_and(|only| only != storage);
-                    if is_other || (is_training && storage != Storage::F16) {
-                        continue;
+                for (options, storage, updates) in self.kinds() {
+                    let request = ProgramRequest {
+                        stage,
+                        cut: Cut::Parts,
+                        options,
+                        target,
+                        adapter: None,
+                        probabilities: false,
+                    };
+                    let program = graph(&*checkpoint.model, &checkpoint.weights, &request)
+                        .map_err(Failure::failed)?;
+                    let choices =
+                        choices(&program, options, storage, target).map_err(Failure::failed)?;
+                    let Some(choice) = choices.into_iter().next() else { continue };
+                    for &updates in updates {
+                        // Nobody has exchanged constants of e5rt's files.
+                        if (updates, route) == (WeightUpdates::Patch, Route::E5rt) {
+                            continue;
+                        }
+                        let update = (updates, update_seconds(&choice, updates));
+                        ways.push(Way {
+                            target,
+                            storage,
+                            choice: choice.clone(),
+                            update: Some(update),
+                        });
                     }
-                    let choices = choices(&program, options, storage, target);
-                    let best = choices.map_err(Failure::failed)?.into_iter().next();
-                    ways.extend(best.map(|choice| Way { target, storage, choice }));
+                    if updates.is_empty() {
+                        ways.push(Way { target, storage, choice, update: None });
+                    }
                 }
             }
             ways.sort_by(|x, y| {
                 let refused = |way: &Way| way.choice.refused.is_some();
-                refused(x).cmp(&refused(y)).then(x.choice.seconds.total_cmp(&y.choice.seconds))
+                refused(x).cmp(&refused(y)).then(x.seconds().total_cmp(&y.seconds()))
             });
             if only_best {
                 ways.truncate(1);
@@ -168,12 +208,32 @@ impl Plan {
         Ok(found)
     }
 
-    fn rate(&self, choice: &Choice) -> f64 {
+    /// Forms of programs: ways to store weights, or in training to update them.
+    fn kinds(&self) -> Vec<(Options, Storage, &'static [WeightUpdates])> {
+        let ranged_norms = self.ranged_norms;
+        let with = |weights| Options { weights, ranged_norms, ..Options::default() };
+        if self.purpose == Purpose::Training {
+            return vec![
+                (with(WeightForm::Inputs), Storage::F16, &[WeightUpdates::Inputs]),
+                (
+                    with(WeightForm::Constants),
+                    Storage::F16,
+                    &[WeightUpdates::Patch, WeightUpdates::Recompile],
+                ),
+            ];
+        }
+        let wanted = Storage::ALL
+            .into_iter()
+            .filter(|&storage| self.storage.is_none_or(|only| only == storage));
+        wanted.map(|storage| (with(WeightForm::Constants), storage, &[][..])).collect()
+    }
+
+    fn rate(&self, way: &Way) -> f64 {
         let tokens = match self.purpose {
             Purpose::Decode => 1.0,
             Purpose::Prefill | Purpose::Training => f64::from(self.tokens),
         };
-        tokens / choice.seconds
+        tokens / way.seconds()
     }
 
     fn object(&self, way: &Way) -> serde_json::Value {
@@ -184,11 +244,24 @@ impl Plan {
             "storage": way.storage.to_string(),
             "cut": cut_name(choice.cut),
             "calls": choice.dispatches,
+            "programs": way.programs(),
             "constant_bytes": choice.constants,
-            "modelled_seconds": choice.seconds,
-            "modelled_tokens_per_second": self.rate(choice),
+            "weight_updates": way.update.map(|(updates, _)| updates.to_string()),
+            "modelled_update_seconds": way.update.map(|(_, seconds)| seconds),
+            "modelled_seconds": way.seconds(),
+            "modelled_tokens_per_second": self.rate(way),
             "refused": choice.refused,
         })
+    }
+}
+
+/// What new weights take, modelled, in seconds.
+fn update_seconds(choice: &Choice, updates: WeightUpdates) -> f64 {
+    let Preparation { compile, load, unload } = choice.preparation;
+    match updates {
+        WeightUpdates::Inputs => choice.copies,
+        WeightUpdates::Patch | WeightUpdates::Reload => load + unload,
+        WeightUpdates::Recompile => compile + load + unload,
     }
 }
 

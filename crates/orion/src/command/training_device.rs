@@ -106,7 +106,7 @@ struct Snapshot {
     parts: [(f64, f64); Part::ALL.len()],
     optimizer: f64,
     steps: u64,
-    counters: Counters,
+    calls: u64,
 }
 
 /// Where the time of a step goes, on average over some.
@@ -117,9 +117,8 @@ pub(crate) struct Breakdown {
     /// Of a step whose gradients of weights, and weights where they are inputs, go on beside the engine's work.
     modelled_step: f64,
     calls: f64,
-    compiles: u64,
-    patches: u64,
-    loaded: u64,
+    /// Of the whole process.
+    counters: Counters,
 }
 
 /// Bytes that AdamW reads and writes for a parameter: value, gradient, two moments; all but the gradient back.
@@ -154,10 +153,8 @@ impl Ledger {
             device: self.device.description().name.clone(),
             parts,
             modelled_step: engine.max(beside) + optimizer,
-            calls: (now.counters.evals - before.counters.evals) as f64 / steps,
-            compiles: now.counters.compiles,
-            patches: now.counters.patches,
-            loaded: now.counters.loaded,
+            calls: (now.calls - before.calls) as f64 / steps,
+            counters: self.device.counters(),
         })
     }
 
@@ -167,7 +164,7 @@ impl Ledger {
             parts: Part::ALL.map(seconds),
             optimizer: trainer.optimizer_seconds(),
             steps: trainer.steps(),
-            counters: self.device.counters(),
+            calls: self.times.calls(),
         }
     }
 }
@@ -189,7 +186,7 @@ impl Breakdown {
         ));
         lines.push(format!(
             "{device}, modelled: {:.0} calls a step; {} compilations and {} exchanges of constants so far, {} programs loaded",
-            self.calls, self.compiles, self.patches, self.loaded
+            self.calls, self.counters.compiles, self.counters.patches, self.counters.loaded
         ));
         lines.join("\n")
     }
@@ -203,9 +200,9 @@ impl Breakdown {
             "parts": parts,
             "modelled_step_ms": self.modelled_step,
             "calls": self.calls,
-            "compiles": self.compiles,
-            "patches": self.patches,
-            "loaded": self.loaded,
+            "compiles": self.counters.compiles,
+            "patches": self.counters.patches,
+            "loaded": self.counters.loaded,
         })
     }
 }
