@@ -37,7 +37,8 @@ pub(crate) struct EngineArguments {
     /// Keeps squares in norms within f16, for models with large activations, at the price of a few operations
     #[arg(long)]
     pub(crate) ranged_norms: bool,
-    /// Folder where constants of programs are kept from run to run [default: ORION_CACHE, else the system's for caches]
+    /// Folder where constants of programs are kept from run to run, up to ORION_CACHE_LIMIT, else 8 GiB [default: ORION_CACHE, else the
+    /// system's for caches]
     #[arg(long, value_name = "DIR", conflicts_with = "no_program_cache")]
     pub(crate) program_cache: Option<PathBuf>,
     /// Keep nothing from run to run
@@ -60,24 +61,24 @@ impl EngineArguments {
             Some(estimate(function, target, &Situation::default()).parts.total())
         };
         let device = Simulator::with_cost_model(settings, Arc::new(clock));
-        Ok(NeuralEngine::new(Arc::new(device), self.options(threads)))
+        Ok(NeuralEngine::new(Arc::new(device), self.options(threads)?))
     }
 
-    fn options(&self, threads: usize) -> EngineOptions {
+    fn options(&self, threads: usize) -> Result<EngineOptions, Failure> {
         // Rows of the in-memory route are whole from sixteen tokens on; e5rt takes them as they come.
         let buckets = match self.route {
             Route::InMemory => [16, 32, 64, 128],
             Route::E5rt => [1, 32, 64, 128],
         };
-        EngineOptions {
+        Ok(EngineOptions {
             cut: self.cut,
             storage: self.storage,
             ranged_norms: self.ranged_norms,
             widths: Widths::Buckets(buckets.into()),
             threads,
-            cache: self.cache(),
+            cache: self.cache()?,
             recorder: None,
-        }
+        })
     }
 }
 
