@@ -202,6 +202,8 @@ mod tests {
         for (code, reason) in unasked::REASONS {
             assert!(lint::rule(code).is_some(), "{code} is no rule");
             assert!(reason.len() > 20 && !reason.ends_with('.'), "{code}: {reason:?}");
+            let same = unasked::REASONS.iter().filter(|(_, other)| other == reason).count();
+            assert_eq!(same, 1, "{code} has a reason of its own");
         }
         let sorted = unasked::REASONS.is_sorted_by(|a, b| a.0 < b.0);
         assert!(sorted, "reasons are in the order of their codes, each once");

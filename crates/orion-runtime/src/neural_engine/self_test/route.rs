@@ -16,7 +16,7 @@ pub(super) const PROBES: &[Probe] = &[
     Probe::everywhere(
         "ANE020",
         "a weight of `conv` that is an input is ignored in memory",
-        "FG",
+        "FG; IT saw small ones work",
         |s| {
             if !s.is_in_memory() {
                 return Ok(elsewhere(Route::E5rt));
