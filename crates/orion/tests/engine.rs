@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use support::{Tiny, orion, shell};
+use support::{Tiny, orion, orion_with_input, shell};
 
 /// Every file below a folder, by its path in it.
 fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
@@ -281,6 +281,35 @@ fn a_program_cache_that_cannot_be_written_is_one_warning() {
     assert_eq!(outcome.code, Some(2), "{}", outcome.err);
 }
 
+#[test]
+fn the_environment_says_how_much_the_program_cache_holds() {
+    let tiny = settled();
+    let folder = tiny.path("kept");
+    let all = tiny.arguments("infer", &WRITE);
+    let run = |limit: &str| {
+        let set = format!("ORION_CACHE='{}' ORION_CACHE_LIMIT='{limit}'", folder.display());
+        shell(&format!("{set} exec \"$0\" \"$@\" --verbose"), &all)
+    };
+    let told = |limit: &str| {
+        let outcome = run(limit);
+        assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+        let line = outcome.err.lines().find(|line| line.starts_with("program cache"));
+        line.expect("a line").to_owned()
+    };
+    // Nothing fits into a kilobyte, and everything into a gigabyte.
+    assert!(told("1K").ends_with(" 0 B written"));
+    assert!(told("1K").contains(": 0 hits"));
+    assert!(!told("1GiB").ends_with(" 0 B written"));
+    assert!(!told("1GiB").contains(": 0 hits"));
+    for wrong in ["lots", "8GB", "-1", ""] {
+        let outcome = run(wrong);
+        assert_eq!((outcome.code, outcome.out.as_str()), (Some(2), ""), "{wrong:?}");
+        let message = outcome.err.lines().next().expect("a message");
+        let says = ["error: ORION_CACHE_LIMIT", &format!("{wrong:?}"), "8GiB"];
+        assert!(says.iter().all(|part| message.contains(part)), "{}", outcome.err);
+    }
+}
+
 /// The events of a trace that are spans.
 fn spans(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).expect("a trace");
@@ -313,4 +342,29 @@ fn a_traced_run_writes_the_same_text_and_what_it_did() {
     let refused = orion(&[&common[..], &["--trace", &nowhere]].concat());
     assert_eq!((refused.code, refused.out.as_str()), (Some(1), ""));
     assert!(refused.err.contains(&nowhere), "{}", refused.err);
+}
+
+#[test]
+fn a_conversation_is_traced_and_counts_what_the_program_cache_gave() {
+    let tiny = settled();
+    let (folder, file) = (tiny.path("kept").display().to_string(), tiny.path("trace.json"));
+    let name = file.display().to_string();
+    let rest =
+        ["--max-tokens", "2", "--temperature", "0", "--device", "sim", "--program-cache", &folder];
+    let chat = |more: &[&str]| {
+        let all = tiny.arguments("chat", &[&rest[..], more].concat());
+        let outcome = orion_with_input(&all, "abc\nabc\n/quit\n");
+        assert_eq!(outcome.code, Some(0), "{}", outcome.err);
+        outcome
+    };
+    let plain = chat(&[]);
+    assert!(!plain.err.contains("program cache"), "{}", plain.err);
+    let traced = chat(&["--trace", &name, "--verbose"]);
+    assert_eq!(traced.out, plain.out);
+    let told = traced.err.lines().last().expect("a line");
+    assert!(told.starts_with("program cache") && told.contains(" 0 misses"), "{told}");
+    let spans = spans(&file);
+    // Two messages were read, and programs ran on the modelled clock.
+    assert_eq!(spans.iter().filter(|span| span["cat"] == "prompt").count(), 2);
+    assert!(spans.iter().any(|span| span["pid"] == 2));
 }

@@ -1,6 +1,7 @@
 //! The Neural Engine's contract and the simulator behind it, against what was published of the engine.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
+mod altered;
 mod cache;
 mod contract;
 mod corpus;

@@ -181,7 +181,18 @@ fn rules_refuse_types_and_shapes_where_they_were_seen_to() {
             ),
             Some(("ANE070", Kind::Lowering, "CompilationFailure")),
         ),
+        (M5, E5rt, computed(1), None),
+        (M5, E5rt, computed(2), Some(("ANE020", Kind::Compiler, "ANECCompile() FAILED"))),
+        (M4, InMemory, computed(2), None),
     ]);
+}
+
+/// `conv` of so many images with a weight that is an input: ANE020.
+fn computed(batch: usize) -> String {
+    let ty = format!("tensor<fp16, [{batch}, 8, 1, 32]>");
+    let statement = conv(&ty, "y", "x", "w");
+    let parameters = format!("tensor<fp16, [8, 8, 1, 1]> w, {ty} x");
+    program(&parameters, &format!("{CONV}\n{statement}"), "y")
 }
 
 /// Messages name the program, the place, the rule, what is reported and what to do.

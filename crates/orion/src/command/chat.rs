@@ -16,6 +16,8 @@ use rustyline::error::ReadlineError;
 use serde_json::json;
 
 use super::model::{Loaded, ModelOptions, generation_failed};
+use super::program_cache;
+use super::run_trace::{RunTrace, TraceOption};
 use super::sampling::SamplingOptions;
 use crate::failure::Failure;
 use crate::output;
@@ -40,6 +42,8 @@ pub(crate) struct Chat {
     max_tokens: usize,
     #[command(flatten)]
     sampling: SamplingOptions,
+    #[command(flatten)]
+    trace: TraceOption,
 }
 
 const HELP: &str = "\
@@ -53,7 +57,9 @@ Ctrl-C stops an answer.";
 impl Chat {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let sampler = self.sampling.sampler()?;
-        let Loaded { model, tokenizer, .. } = self.model.load(None)?;
+        let trace = self.trace.begin()?;
+        let recorder = trace.as_ref().map(RunTrace::recorder);
+        let Loaded { model, tokenizer, cache } = self.model.load(recorder)?;
         let template = tokenizer.compile_chat_template()?;
         if template.is_none() {
             output::note(
@@ -80,19 +86,28 @@ impl Chat {
         dialogue.reset(self.system.clone());
         if io::stdin().is_terminal() {
             output::note("Type a message; /help lists commands, Ctrl-D leaves.");
-            edit_lines(&mut dialogue)
+            edit_lines(&mut dialogue)?;
         } else {
-            for line in io::stdin().lock().lines() {
-                let line = line.map_err(|error| {
-                    Failure::Failed(format!("cannot read standard input: {error}"))
-                })?;
-                if dialogue.take(&line)?.is_break() {
-                    break;
-                }
-            }
-            Ok(())
+            read_lines(&mut dialogue)?;
+        }
+        trace.map_or(Ok(()), RunTrace::finish)?;
+        if self.model.verbose {
+            cache.iter().for_each(|cache| program_cache::tell(cache));
+        }
+        Ok(())
+    }
+}
+
+/// Takes the lines of standard input until it ends or one of them leaves.
+fn read_lines(dialogue: &mut Dialogue<'_>) -> Result<(), Failure> {
+    for line in io::stdin().lock().lines() {
+        let line =
+            line.map_err(|error| Failure::Failed(format!("cannot read standard input: {error}")))?;
+        if dialogue.take(&line)?.is_break() {
+            break;
         }
     }
+    Ok(())
 }
 
 /// Reads lines with editing and history until the user leaves.

@@ -44,7 +44,8 @@ pub(crate) struct StoredWeights {
     /// How the engine's programs store weights: f16, int8, lut4 or lut6. Fewer bits are read faster where the chip widens them itself
     #[arg(long, value_name = "STORAGE", default_value_t = Storage::default())]
     pub(crate) storage: Storage,
-    /// Folder where constants of programs are kept from run to run [default: ORION_CACHE, else the system's for caches]
+    /// Folder where constants of programs are kept from run to run, up to ORION_CACHE_LIMIT, else 8 GiB [default: ORION_CACHE, else the
+    /// system's for caches]
     #[arg(long, value_name = "DIR", conflicts_with = "no_program_cache")]
     pub(crate) program_cache: Option<PathBuf>,
     /// Keep nothing from run to run
@@ -64,7 +65,7 @@ impl EngineArguments {
         stored: &StoredWeights,
         threads: usize,
     ) -> Result<NeuralEngine, Failure> {
-        let (storage, cache) = (stored.storage, stored.cache());
+        let (storage, cache) = (stored.storage, stored.cache()?);
         let options = EngineOptions { storage, cache, ..self.options(threads) };
         Ok(NeuralEngine::new(self.device(threads)?, options))
     }

@@ -1,21 +1,18 @@
 //! `orion infer`: continues a text.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
 use orion_kernels::memory::peak_resident_bytes;
 use orion_llm::generate::{Generated, Request, generate};
 use orion_llm::tokenizer::{AddSpecial, ParseSpecial};
-use orion_runtime::trace::Recorder;
-use orion_runtime::weights::OutputFile;
 use serde_json::json;
 
 use super::model::{Loaded, ModelOptions, generation_failed};
 use super::program_cache;
+use super::run_trace::{RunTrace, TraceOption};
 use super::sampling::SamplingOptions;
 use crate::failure::Failure;
 use crate::output;
@@ -52,9 +49,8 @@ pub(crate) struct Infer {
     /// Write one JSON object with the text, its tokens and timings, instead of the text
     #[arg(long)]
     json: bool,
-    /// Write what the run did, and when, as a trace for Perfetto or Chrome
-    #[arg(long, value_name = "FILE")]
-    trace: Option<PathBuf>,
+    #[command(flatten)]
+    trace: TraceOption,
 }
 
 impl Infer {
@@ -62,11 +58,9 @@ impl Infer {
         let start = Instant::now();
         let mut sampler = self.sampling.sampler()?;
         let prompt = self.prompt()?;
-        let recorder = self.trace.as_ref().map(|_| Arc::new(Recorder::new()));
-        // A place that cannot be written is said before anything runs.
-        let trace = self.trace.as_deref().map(OutputFile::create).transpose();
-        let trace = trace.map_err(|error| self.no_trace(&error))?;
-        let Loaded { model, tokenizer, cache } = self.model.load(recorder.as_ref())?;
+        let trace = self.trace.begin()?;
+        let recorder = trace.as_ref().map(RunTrace::recorder);
+        let Loaded { model, tokenizer, cache } = self.model.load(recorder)?;
         let loaded = start.elapsed();
 
         let tokens = tokenizer.encode(&prompt, AddSpecial::Yes, ParseSpecial::Yes)?;
@@ -111,9 +105,7 @@ impl Infer {
         } else {
             output::write_line("")?;
         }
-        if let (Some(file), Some(recorder)) = (trace, &recorder) {
-            self.write_trace(file, recorder)?;
-        }
+        trace.map_or(Ok(()), RunTrace::finish)?;
         if self.model.verbose {
             let timing = &generated.timing;
             output::note(&format!(
@@ -131,17 +123,6 @@ impl Infer {
             cache.iter().for_each(|cache| program_cache::tell(cache));
         }
         Ok(())
-    }
-
-    fn write_trace(&self, mut file: OutputFile, recorder: &Recorder) -> Result<(), Failure> {
-        let text = recorder.trace().to_json().to_string();
-        let written = file.write_all(text.as_bytes()).and_then(|()| file.finish());
-        written.map_err(|error| self.no_trace(&error))
-    }
-
-    fn no_trace(&self, error: &std::io::Error) -> Failure {
-        let path = self.trace.as_deref().unwrap_or(Path::new("the trace")).display();
-        Failure::Failed(format!("cannot write {path}: {error}"))
     }
 
     fn prompt(&self) -> Result<String, Failure> {

@@ -18,6 +18,7 @@ mod plan;
 mod plot;
 mod program_cache;
 mod quantize;
+mod run_trace;
 mod sampling;
 mod tokenize;
 mod train;

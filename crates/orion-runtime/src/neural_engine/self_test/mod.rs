@@ -4,12 +4,15 @@
 mod disputes;
 mod layout;
 mod numerics;
+mod procedures;
 mod refusals;
+mod route;
 pub(super) mod subject;
+mod unasked;
 mod weights;
 
 use orion_compiler::lint;
-use orion_compiler::target::Chip;
+use orion_compiler::target::{Chip, Route};
 
 use super::{Description, Device, DeviceError};
 
@@ -102,11 +105,18 @@ impl Report {
     }
 }
 
-/// All probes. None of them is known to harm the process, and together they compile few of the programs that one may.
-const CATALOGUE: [&[Probe]; 5] =
-    [refusals::PROBES, layout::PROBES, numerics::PROBES, weights::PROBES, disputes::PROBES];
+/// All probes. None of them is known to harm the process, and together they compile fewer programs than one may.
+const CATALOGUE: [&[Probe]; 7] = [
+    refusals::PROBES,
+    layout::PROBES,
+    procedures::PROBES,
+    numerics::PROBES,
+    route::PROBES,
+    weights::PROBES,
+    disputes::PROBES,
+];
 
-/// Asks a device everything, and lists the rules that no program asks.
+/// Asks a device everything, and says of the rules that are not asked why they are not.
 pub fn run(device: &dyn Device) -> Report {
     let subject = Subject::new(device);
     let chip = device.description().target.chip;
@@ -121,7 +131,9 @@ pub fn run(device: &dyn Device) -> Report {
     let mut findings: Vec<Finding> = findings.collect();
     for rule in lint::rules() {
         if findings.iter().all(|finding| finding.id != rule.code) {
-            let why = "no program of the self-test asks it".to_owned();
+            let why =
+                unasked::reason(rule.code).unwrap_or("nobody has written a program that asks it");
+            let why = why.to_owned();
             let outcome = Outcome::Skipped { why };
             let (id, what, source) = (rule.code, rule.about, rule.source);
             findings.push(Finding { id, what, source, outcome });
@@ -155,10 +167,45 @@ fn is_refusal(error: &DeviceError) -> bool {
     )
 }
 
+/// Skipped on a route that nobody has measured it on.
+fn elsewhere(route: Route) -> Outcome {
+    let seen = match route {
+        Route::InMemory => Route::E5rt,
+        Route::E5rt => Route::InMemory,
+    };
+    Outcome::Skipped { why: format!("it was seen on the {seen} route") }
+}
+
 /// Confirmed where it holds.
 fn holds(holds: bool, expected: impl Into<String>, found: impl Into<String>) -> Outcome {
     if holds {
         return Outcome::Confirmed;
     }
     Outcome::Contradicted { expected: expected.into(), found: found.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A new rule is asked, or says why it is not.
+    #[test]
+    fn every_rule_is_asked_or_has_a_reason() {
+        let is_asked =
+            |code: &str| CATALOGUE.iter().copied().flatten().any(|probe| probe.id == code);
+        for rule in lint::rules() {
+            let asked = is_asked(rule.code);
+            let excused = unasked::reason(rule.code).is_some();
+            assert!(asked || excused, "{} is neither asked nor excused in unasked.rs", rule.code);
+            assert!(!(asked && excused), "{} is asked, and excused in unasked.rs", rule.code);
+        }
+        for (code, reason) in unasked::REASONS {
+            assert!(lint::rule(code).is_some(), "{code} is no rule");
+            assert!(reason.len() > 20 && !reason.ends_with('.'), "{code}: {reason:?}");
+            let same = unasked::REASONS.iter().filter(|(_, other)| other == reason).count();
+            assert_eq!(same, 1, "{code} has a reason of its own");
+        }
+        let sorted = unasked::REASONS.is_sorted_by(|a, b| a.0 < b.0);
+        assert!(sorted, "reasons are in the order of their codes, each once");
+    }
 }

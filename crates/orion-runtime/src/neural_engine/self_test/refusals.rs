@@ -38,6 +38,18 @@ pub(super) const PROBES: &[Probe] = &[
         let statement = format!("        {ty} y = add(x = x, y = x)[name = string(\"y\")];");
         Ok(refused(s, "ANE025", &program(&format!("{ty} x"), &statement, "y")))
     }),
+    Probe::everywhere("ANE025", "a row has at most 16,384 elements up to M3", "GD, AF", |s| {
+        let ty = "tensor<fp16, [1, 1, 1, 20000]>";
+        let statement = format!("        {ty} y = add(x = x, y = x)[name = string(\"y\")];");
+        Ok(refused(s, "ANE025", &program(&format!("{ty} x"), &statement, "y")))
+    }),
+    Probe::everywhere("ANE026", "a window of `conv` is at most 13 wide up to M3", "AF, GD", |s| {
+        Ok(refused(
+            s,
+            "ANE026",
+            &convolution("[1, 8, 40, 40]", "[8, 8, 1, 14]", "[1, 8, 40, 27]", true),
+        ))
+    }),
     Probe::everywhere("ANE026", "a window of `conv` is at most 15 wide", "GD", |s| {
         Ok(refused(
             s,
@@ -59,6 +71,13 @@ pub(super) const PROBES: &[Probe] = &[
         tensor<int32, [1, 8, 1, 1]> at = reduce_argmax(axis = ax, keep_dims = kd, x = x)[name = string(\"at\")];
         tensor<fp16, [1, 8, 1, 1]> y = cast(dtype = to, x = at)[name = string(\"y\")];";
         Ok(refused(s, "ANE027", &program("tensor<fp16, [1, 8, 1, 4096]> x", statements, "y")))
+    }),
+    Probe::everywhere("ANE027", "`topk` knows no k of 3", "AF", |s| {
+        let statements = "        int32 k = const()[name = string(\"k\"), val = int32(3)];
+        int32 ax = const()[name = string(\"ax\"), val = int32(3)];
+        bool no = const()[name = string(\"no\"), val = bool(false)];
+        tensor<fp16, [1, 8, 1, 3]> y, tensor<int32, [1, 8, 1, 3]> at = topk(ascending = no, axis = ax, k = k, x = x)[name = string(\"y\")];";
+        Ok(refused(s, "ANE027", &program("tensor<fp16, [1, 8, 1, 64]> x", statements, "y")))
     }),
     Probe::everywhere("ANE029", "every dimension is a number", "GD, OR", |s| {
         let ty = "tensor<fp16, [1, ?, 1, 32]>";
@@ -90,6 +109,44 @@ pub(super) const PROBES: &[Probe] = &[
             &single("tensor<fp16, [1, 8, 1, 32]> y = cumsum(axis = int32(1), x = x);"),
         ))
     }),
+    Probe::everywhere("ANE016", "a result has to be a value of the function", "OR", |s| {
+        let text = program(
+            "tensor<fp16, [1, 8, 1, 32]> x",
+            "        tensor<fp16, [1, 8, 1, 32]> y = relu(x = x)[name = string(\"y\")];",
+            "z",
+        );
+        Ok(refused(s, "MIL011", &text))
+    }),
+    Probe::everywhere("ANE064", "a product with zero behind a reduction is refused", "AF", |s| {
+        let statements = "        tensor<int32, [1]> ax = const()[name = string(\"ax\"), val = tensor<int32, [1]>([1])];
+        bool kd = const()[name = string(\"kd\"), val = bool(true)];
+        fp16 nil = const()[name = string(\"nil\"), val = fp16(0x0p+0)];
+        tensor<fp16, [1, 1, 1, 32]> r = reduce_sum(axes = ax, keep_dims = kd, x = x)[name = string(\"r\")];
+        tensor<fp16, [1, 1, 1, 32]> y = mul(x = r, y = nil)[name = string(\"y\")];";
+        Ok(refused(s, "ANE064", &program("tensor<fp16, [1, 8, 1, 32]> x", statements, "y")))
+    }),
+    Probe::everywhere(
+        "ANE064",
+        "`square` before a nonlinearity is refused where the width modulo 128 is above 64",
+        "AF",
+        |s| {
+            let ty = "tensor<fp16, [1, 8, 1, 96]>";
+            let statements = format!(
+                "        {ty} q = square(x = x)[name = string(\"q\")];
+        {ty} y = sigmoid(x = q)[name = string(\"y\")];"
+            );
+            Ok(refused(s, "ANE064", &program(&format!("{ty} x"), &statements, "y")))
+        },
+    ),
+    Probe::everywhere("ANE070", "`conv` in three dimensions is not lowered", "GD", |s| {
+        Ok(refused(s, "ANE070", &deep()))
+    }),
+    Probe::everywhere(
+        "ANE072",
+        "`conv` refuses a weight that is dequantised in blocks",
+        "AF",
+        |s| Ok(refused(s, "ANE072", &blocks())),
+    ),
     Probe::everywhere("MIL014", "an unknown operation is refused", "MIL", |s| {
         Ok(refused(s, "MIL014", &single("tensor<fp16, [1, 8, 1, 32]> y = nonsense(x = x);")))
     }),
@@ -115,6 +172,43 @@ fn convolution(x: &str, weight: &str, y: &str, with_groups: bool) -> String {
             "{CONV}
         tensor<fp16, {weight}> w = const()[name = string(\"w\"), val = tensor<fp16, {weight}>([{numbers}])];
         tensor<fp16, {y}> y = conv(dilations = dl, {groups}pad = pd, pad_type = pt, strides = st, weight = w, x = x)[name = string(\"y\")];"
+        ),
+        "y",
+    )
+}
+
+/// `conv` of two images, each a slice of the depth.
+fn deep() -> String {
+    let (x, weight) = ("tensor<fp16, [1, 8, 2, 4, 32]>", "tensor<fp16, [8, 8, 1, 1, 1]>");
+    program(
+        &format!("{x} x"),
+        &format!(
+            "        string pt = const()[name = string(\"pt\"), val = string(\"valid\")];
+        tensor<int32, [3]> st = const()[name = string(\"st\"), val = tensor<int32, [3]>([1, 1, 1])];
+        tensor<int32, [6]> pd = const()[name = string(\"pd\"), val = tensor<int32, [6]>([0, 0, 0, 0, 0, 0])];
+        tensor<int32, [3]> dl = const()[name = string(\"dl\"), val = tensor<int32, [3]>([1, 1, 1])];
+        int32 gr = const()[name = string(\"gr\"), val = int32(1)];
+        {weight} w = const()[name = string(\"w\"), val = {weight}([{}])];
+        {x} y = conv(dilations = dl, groups = gr, pad = pd, pad_type = pt, strides = st, weight = w, x = x)[name = string(\"y\")];",
+            vec!["0x1p-4"; 64].join(", ")
+        ),
+        "y",
+    )
+}
+
+/// `conv` whose weight has eight bits and a scale for each output channel.
+fn blocks() -> String {
+    let x = "tensor<fp16, [1, 8, 1, 32]>";
+    program(
+        &format!("{x} x"),
+        &format!(
+            "{CONV}
+        tensor<int8, [8, 8, 1, 1]> q = const()[name = string(\"q\"), val = tensor<int8, [8, 8, 1, 1]>([{}])];
+        tensor<fp16, [8, 1, 1, 1]> sc = const()[name = string(\"sc\"), val = tensor<fp16, [8, 1, 1, 1]>([{}])];
+        tensor<fp16, [8, 8, 1, 1]> w = constexpr_blockwise_shift_scale(data = q, scale = sc)[name = string(\"w\")];
+        {x} y = conv(dilations = dl, groups = gr, pad = pd, pad_type = pt, strides = st, weight = w, x = x)[name = string(\"y\")];",
+            vec!["3"; 64].join(", "),
+            ["0x1p-4"; 8].join(", ")
         ),
         "y",
     )

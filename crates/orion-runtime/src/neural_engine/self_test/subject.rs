@@ -18,7 +18,7 @@ pub(in crate::neural_engine) struct Subject<'d> {
 pub(in crate::neural_engine) struct Running {
     pub(in crate::neural_engine) program: Box<dyn CompiledProgram>,
     pub(in crate::neural_engine) procedure: Procedure,
-    request: Request,
+    pub(in crate::neural_engine) request: Request,
 }
 
 impl<'d> Subject<'d> {
@@ -50,16 +50,30 @@ impl<'d> Subject<'d> {
         program.load()?;
         let procedure = program.attributes()?.procedures.into_iter().next();
         let procedure = procedure.ok_or_else(|| lacks("a procedure"))?;
+        let request = self.request(0, &procedure)?;
+        Ok(Running { program, procedure, request })
+    }
+
+    /// Surfaces for a procedure, of the sizes that it publishes.
+    fn request(&self, number: usize, procedure: &Procedure) -> Result<Request, DeviceError> {
         let surfaces = |ports: &[Port]| {
             let surface = |port: &Port| Ok((port.symbol, self.device.surface(port.bytes)?));
             ports.iter().map(surface).collect::<Result<_, DeviceError>>()
         };
-        let request = Request {
-            procedure: 0,
-            inputs: surfaces(&procedure.inputs)?,
-            outputs: surfaces(&procedure.outputs)?,
-        };
-        Ok(Running { program, procedure, request })
+        let (inputs, outputs) = (surfaces(&procedure.inputs)?, surfaces(&procedure.outputs)?);
+        Ok(Request { procedure: number, inputs, outputs })
+    }
+
+    /// Turns to another procedure of a loaded program, counted from 0.
+    pub(in crate::neural_engine) fn turn(
+        &self,
+        running: Running,
+        number: usize,
+    ) -> Result<Running, DeviceError> {
+        let procedures = running.program.attributes()?.procedures;
+        let procedure = procedures.into_iter().nth(number).ok_or_else(|| lacks("a procedure"))?;
+        let request = self.request(number, &procedure)?;
+        Ok(Running { program: running.program, procedure, request })
     }
 
     /// Runs a text without files once, and reads its only result.
@@ -97,10 +111,22 @@ impl Running {
         self.eval()
     }
 
-    fn eval(&self) -> Result<Vec<f32>, DeviceError> {
+    /// Runs with what the surfaces hold.
+    pub(in crate::neural_engine) fn eval(&self) -> Result<Vec<f32>, DeviceError> {
         self.program.eval(&self.request)?;
-        let result = self.procedure.outputs.first().zip(self.request.outputs.first());
-        let (port, (_, surface)) = result.ok_or_else(|| lacks("a result"))?;
+        self.read(|_| true)
+    }
+
+    /// What the last run left in a result.
+    pub(in crate::neural_engine) fn result(&self, name: &str) -> Result<Vec<f32>, DeviceError> {
+        self.read(|port| port.name == name)
+    }
+
+    /// The first result that is meant.
+    fn read(&self, is_meant: impl Fn(&Port) -> bool) -> Result<Vec<f32>, DeviceError> {
+        let mut results = self.procedure.outputs.iter().zip(&self.request.outputs);
+        let found = results.find(|(port, _)| is_meant(port));
+        let (port, (_, surface)) = found.ok_or_else(|| lacks("a result"))?;
         let mut numbers = vec![0.0; port.elements()];
         surface.read_f32(port, &mut numbers)?;
         Ok(numbers)
@@ -158,6 +184,10 @@ pub(in crate::neural_engine) fn binary(op: &str) -> String {
     )
 }
 
+/// A flag of `matmul`, as the constant with a name that it wants (ANE014).
+pub(in crate::neural_engine) const FLAG: &str =
+    "        bool no = const()[name = string(\"no\"), val = bool(false)];";
+
 /// A row that begins with these numbers and goes on with zeros.
 pub(in crate::neural_engine) fn row(numbers: &[f32]) -> Vec<f32> {
     let mut row = numbers.to_vec();
@@ -177,10 +207,19 @@ pub(in crate::neural_engine) fn noise(count: usize, seed: u32) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
+/// A file with constants of fp16, and their offsets.
+pub(in crate::neural_engine) fn constants<const N: usize>(
+    each: [&[f32]; N],
+) -> (Vec<u8>, [u64; N]) {
+    let mut writer = BlobWriter::default();
+    let offsets = each.map(|numbers| {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
+        writer.push(BlobType::F16, numbers.len(), &bytes)
+    });
+    (writer.finish(), offsets)
+}
+
 /// A file with one constant of fp16.
 pub(in crate::neural_engine) fn halves(numbers: &[f32]) -> Vec<u8> {
-    let bytes: Vec<u8> = numbers.iter().flat_map(|&x| f16::from_f32(x).to_le_bytes()).collect();
-    let mut writer = BlobWriter::default();
-    writer.push(BlobType::F16, numbers.len(), &bytes);
-    writer.finish()
+    constants([numbers]).0
 }

@@ -1,10 +1,17 @@
-//! Strategies to change weights, each against a fresh compilation: facts §2.8 and §8, ANE013.
+//! Where constants are in files, and strategies to change weights, each against a fresh compilation: facts §2.8, §3.5 and §8,
+//! ANE012 and ANE013.
 
-use super::subject::{CONV, Subject, halves, noise, program};
-use super::{Outcome, Probe, holds};
+use super::subject::{CONV, ROW, Subject, halves, noise, program};
+use super::{Outcome, Probe, holds, is_refusal};
 use crate::neural_engine::{BlobFiles, DeviceError};
 
 pub(super) const PROBES: &[Probe] = &[
+    Probe::everywhere(
+        "ANE012",
+        "the offset of a constant is that of its descriptor, 64, and not that of its numbers, 128",
+        "facts §3.5; OR, MD, LR, CT",
+        offsets,
+    ),
     Probe {
         id: "ANE013",
         what: "weights stay as they were compiled when files are overwritten and the program is loaded again",
@@ -28,7 +35,39 @@ pub(super) const PROBES: &[Probe] = &[
     },
 ];
 
-const FILE: &str = "@model_path/weights/w.bin";
+pub(super) const FILE: &str = "@model_path/weights/w.bin";
+
+/// `y = x + w` with the constant at an offset of a file.
+pub(super) fn shifted(offset: u64) -> String {
+    program(
+        &format!("{ROW} x"),
+        &format!(
+            "        {ROW} w = const()[name = string(\"w\"), val = {ROW}(BLOBFILE(path = string(\"{FILE}\"), offset = uint64({offset})))];
+        {ROW} y = add(x = x, y = w)[name = string(\"y\")];"
+        ),
+        "y",
+    )
+}
+
+/// The first number of that sum with zeros; nothing where the device refuses.
+fn first_at(s: &Subject<'_>, offset: u64, files: &BlobFiles) -> Result<Option<f32>, DeviceError> {
+    let ended =
+        s.compile(&shifted(offset), files).and_then(|program| s.start(program)?.run_with_zeros());
+    match ended {
+        Ok(found) => Ok(found.first().copied()),
+        Err(error) if is_refusal(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn offsets(s: &Subject<'_>) -> Result<Outcome, DeviceError> {
+    let mut files = BlobFiles::new();
+    files.insert(FILE, halves(&[7.0; 32]));
+    let (at_descriptor, at_numbers) = (first_at(s, 64, &files)?, first_at(s, 128, &files)?);
+    let is_right = at_descriptor == Some(7.0) && at_numbers != Some(7.0);
+    let found = format!("{at_descriptor:?} at 64, {at_numbers:?} at 128");
+    Ok(holds(is_right, "7 at 64, and at 128 a refusal or other numbers", found))
+}
 
 /// `y = W · x` with a weight of 64 × 64 in a file.
 fn layer() -> String {

@@ -81,6 +81,10 @@ impl Judge<'_> {
                     let detail = self.detail(diagnostic, Some(native));
                     verdict.load.get_or_insert(DeviceError::LoadFailed(detail));
                 }
+                // A weight of `conv` that is computed: in memory it is ignored, here there are batches and groups it cannot have.
+                When::Silent if rule.code == "ANE020" && self.target.route == Route::E5rt => {
+                    return Err(self.compiler(diagnostic, rule.symptom));
+                }
                 When::Run | When::Silent | When::Process | When::Speed => {}
             }
         }
