@@ -1,15 +1,28 @@
 //! Training on the simulated Neural Engine: two hundred steps against PyTorch's, ways to update weights against each other, and
 //! what becomes of a step in which the engine fails.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says why it is skipped"
+)]
 
 #[path = "support/curve.rs"]
 mod curve;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use curve::{STEPS, batch, distance, expected, losses, stream};
+use orion_compiler::grad::Saving;
 use orion_compiler::partition::Cut;
-use orion_llm::train::{ProgramOptions, TrainError, Trainer};
+use orion_compiler::{DType, Op};
+use orion_llm::Checkpoint;
+use orion_llm::block::Weights;
+use orion_llm::data::Batch;
+use orion_llm::tokenizer::{AddSpecial, ParseSpecial, Tokenizer};
+use orion_llm::train::{ProgramOptions, TrainError, Trainer, TrainingProgram};
+use orion_runtime::Backend;
+use orion_runtime::cpu::Cpu;
 use orion_runtime::neural_engine::simulator::{Limits, Numerics, Settings, Simulator};
 use orion_runtime::neural_engine::{
     BlobFiles, Device, EngineOptions, NeuralEngine, Port, ProgramSource, Request, WeightUpdates,
@@ -42,6 +55,49 @@ fn two_hundred_losses_are_those_of_pytorch() {
             let counters = engine.device().counters();
             assert_eq!(counters.compiles, compiled, "nothing is compiled while a model learns");
         }
+    }
+}
+
+/// Two hundred steps of Stories260K on the beginning of a text, on a backend.
+fn stories(assets: &Path, backend: &dyn Backend) -> Vec<f32> {
+    let folder = assets.join("stories260k");
+    let checkpoint = Checkpoint::open(&folder.join("stories260K.bin"), Some(DType::F32)).unwrap();
+    let vocabulary = checkpoint.model.dimensions().vocabulary;
+    let tokenizer = Tokenizer::open(&folder.join("tok512.bin"), Some(vocabulary)).unwrap();
+    let text = std::fs::read_to_string(assets.join("text/tinystories-valid-0.8MB.txt")).unwrap();
+    let text: String = text.chars().take(80_000).collect();
+    let tokens = tokenizer.encode(&text, AddSpecial::No, ParseSpecial::No).unwrap();
+    let tokens: Vec<i32> = tokens.iter().map(|token| token.cast_signed()).collect();
+    let shape = (2, 64);
+    let options = ProgramOptions::default();
+    let mut trainer = curve::trainer_of(&checkpoint, shape, 3e-4, options, backend).unwrap();
+    (0..STEPS)
+        .map(|step| {
+            let window = |row: usize, shift: usize| {
+                let start = (step * shape.0 + row) * shape.1 % (tokens.len() - shape.1 - 1) + shift;
+                tokens[start..start + shape.1].to_vec()
+            };
+            let rows = |shift| (0..shape.0).flat_map(|row| window(row, shift)).collect();
+            let batch = Batch { tokens: rows(0), labels: rows(1), counted: shape.0 * shape.1 };
+            trainer.step(&[batch]).unwrap().loss
+        })
+        .collect()
+}
+
+#[test]
+fn a_stories_model_learns_on_the_engine_as_on_the_cpu() {
+    let Some(assets) = std::env::var_os("ORION_TEST_ASSETS") else {
+        println!("skipped: ORION_TEST_ASSETS names no folder with stories260k and text");
+        return;
+    };
+    let assets = PathBuf::from(assets);
+    let expected = stories(&assets, &Cpu::new(2));
+    for (numerics, tolerance) in [(Numerics::Fast, 1e-3), (Numerics::Ane, 3e-3)] {
+        let engine = engine(settings(numerics), WeightUpdates::Inputs);
+        let found = stories(&assets, &engine);
+        let off = distance(&found, &expected);
+        println!("{numerics}: {off}");
+        assert!(off <= tolerance, "{off} off in {numerics}");
     }
 }
 
@@ -164,6 +220,28 @@ fn a_full_engine_ends_a_step_that_goes_on_when_there_is_room() {
     assert!(failed.contains("ANE046") || failed.contains("loaded"), "{failed}");
     drop(other);
     assert_eq!(losses(&mut trainer, 2).unwrap(), plain);
+}
+
+#[test]
+fn the_cost_model_decides_what_is_computed_again() {
+    let engine = engine(settings(Numerics::Fast), WeightUpdates::Inputs);
+    let checkpoint = curve::checkpoint("llama-tied");
+    let types = |name: &str| checkpoint.weights.type_of(name).cloned();
+    let (model, weights) = (&*checkpoint.model, Weights::Stored(&types));
+    let options = ProgramOptions::default();
+    let chosen = TrainingProgram::on(&engine, model, weights, (1, 64), &options).unwrap();
+    let cost = |training: &TrainingProgram| {
+        let names: Vec<&str> = training.parameters.iter().map(|(name, _)| name.as_str()).collect();
+        engine.modelled_seconds(&training.program, &names).unwrap()
+    };
+    let saving = |recompute| Saving { recompute, ..options.saving };
+    let costs =
+        [None, Some(Saving::is_cheap as fn(&Op) -> bool), Some(Saving::is_no_sum)].map(|again| {
+            let options = ProgramOptions { saving: saving(again), loss_scale: true, ..options };
+            cost(&TrainingProgram::new(model, weights, 1, 64, &options).unwrap())
+        });
+    assert!(costs[0] != costs[1] && costs[1] != costs[2], "{costs:?}");
+    assert_eq!(Some(cost(&chosen)), costs.into_iter().reduce(f64::min));
 }
 
 /// Compiles, loads and runs a program on surfaces of zeros.

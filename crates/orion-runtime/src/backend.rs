@@ -23,6 +23,12 @@ pub trait Backend: Send + Sync {
     fn training_form(&self) -> TrainingForm {
         TrainingForm::default()
     }
+    /// What a pass of a training program takes by the backend's own model of its cost, in seconds: *modelled*, and only to be
+    /// compared with others of the same backend. Nothing where it has no model, or none of the program.
+    fn modelled_seconds(&self, program: &Verified<Program>, parameters: &[&str]) -> Option<f64> {
+        let _ = (program, parameters);
+        None
+    }
     /// An executable without programs yet, on these weights.
     fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError>;
 }

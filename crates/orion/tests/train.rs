@@ -4,94 +4,15 @@
 mod support;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-use support::{ORION, Outcome, Tiny, orion, shell};
-
-/// A folder with a text, a small configuration, and runs.
-struct Desk {
-    folder: tempfile::TempDir,
-}
-
-impl Desk {
-    fn new() -> Self {
-        let desk = Self { folder: tempfile::tempdir().expect("a temporary folder") };
-        let line = |i: usize| format!("The {i}th llama eats {} carrots a day.\n", i * i % 97);
-        fs::write(desk.path("text.txt"), (0..400).map(line).collect::<Vec<_>>().concat())
-            .expect("the file is written");
-        let config = json!({
-            "model_type": "llama", "hidden_size": 32, "intermediate_size": 64,
-            "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 400,
-            "max_position_embeddings": 64, "tie_word_embeddings": true
-        });
-        fs::write(desk.path("config.json"), config.to_string()).expect("the file is written");
-        desk
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn text_of(&self, name: &str) -> String {
-        self.path(name).display().to_string()
-    }
-
-    /// Arguments of a run on the text.
-    fn arguments(&self, out: &str, rest: &[&str]) -> Vec<String> {
-        let (config, text, out) =
-            (self.text_of("config.json"), self.text_of("text.txt"), self.text_of(out));
-        let mut all = vec!["train", "--config", &config, &text, "--out", &out, "--no-sample"];
-        all.extend(["--batch", "2", "--seq", "16", "--threads", "2"]);
-        all.extend(rest);
-        all.into_iter().map(str::to_owned).collect()
-    }
-
-    fn train(&self, out: &str, rest: &[&str]) -> Outcome {
-        orion(&self.arguments(out, rest))
-    }
-
-    /// The weights that a run has left.
-    fn weights(&self, out: &str) -> Vec<u8> {
-        fs::read(self.path(out).join("model.safetensors")).expect("a model")
-    }
-
-    /// Steps of a run's checkpoints.
-    fn checkpoints(&self, out: &str) -> Vec<u64> {
-        let names = fs::read_dir(self.path(out).join("checkpoints")).expect("checkpoints");
-        let names = names.map(|entry| entry.expect("an entry").file_name());
-        let mut steps: Vec<u64> =
-            names.filter_map(|name| name.to_str()?.strip_prefix("step-")?.parse().ok()).collect();
-        steps.sort_unstable();
-        steps
-    }
-}
+use serde_json::Value;
+use support::desk::{Desk, done, losses, refused};
+use support::{ORION, Tiny, orion, shell};
 
 const TWENTY: [&str; 6] = ["--steps", "20", "--checkpoint-every", "5", "--keep", "2"];
-
-#[track_caller]
-fn done(outcome: Outcome) -> String {
-    assert_eq!(outcome.code, Some(0), "{outcome:?}");
-    outcome.out
-}
-
-#[track_caller]
-fn refused(outcome: &Outcome, parts: &[&str]) {
-    assert!(matches!(outcome.code, Some(1 | 2)), "{outcome:?}");
-    assert!(outcome.err.contains("error: "), "{outcome:?}");
-    for part in parts {
-        assert!(outcome.err.contains(part), "{part:?} is not in {:?}", outcome.err);
-    }
-}
-
-fn losses(run: &Path) -> Vec<f64> {
-    let text = fs::read_to_string(run.join("metrics.jsonl")).expect("metrics");
-    let records = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("a record"));
-    records.filter_map(|record| record["loss"].as_f64()).collect()
-}
 
 #[test]
 fn a_run_learns_and_leaves_a_model_that_speaks() {

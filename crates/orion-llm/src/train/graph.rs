@@ -3,11 +3,11 @@
 
 use orion_compiler::grad::{Saving, grad_saving};
 use orion_compiler::pass::{self, FUSE_LOSS, Options};
-use orion_compiler::{Builder, DType, Program, TensorType, ValueId, Verified, verify};
+use orion_compiler::{Builder, DType, Op, Program, TensorType, ValueId, Verified, verify};
 
 use crate::block::{Dropout, Logits, ModelBuilder, Pass, Weights};
 use orion_runtime::weights::WeightSet;
-use orion_runtime::{CompileError, TrainingForm};
+use orion_runtime::{Backend, CompileError, TrainingForm};
 
 use super::Parameter;
 use crate::data::IGNORED;
@@ -49,7 +49,7 @@ pub struct ProgramOptions {
 impl ProgramOptions {
     /// The same as a backend needs it: one that computes in `f16` saves results as it sees fit, and has the loss scaled.
     #[must_use]
-    pub fn on(mut self, form: TrainingForm) -> Self {
+    fn on(mut self, form: TrainingForm) -> Self {
         if form.in_half {
             (self.saving.dtype, self.saving.gradients) = (None, None);
             self.loss_scale = true;
@@ -115,6 +115,38 @@ impl TrainingProgram {
 }
 
 impl TrainingProgram {
+    /// Derives the program as a backend takes it, for batches of at most `batch` sequences. A backend that models its cost
+    /// decides what is saved for the backward pass and what is computed again, unless `options` have nearly all computed again.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn on(
+        backend: &dyn Backend,
+        model: &dyn Model,
+        weights: Weights<'_>,
+        (batch, length): (usize, usize),
+        options: &ProgramOptions,
+    ) -> Result<Self, GraphError> {
+        let form = backend.training_form();
+        let (options, batch) = (options.on(form), form.sequences.unwrap_or(batch).min(batch));
+        let made = Self::new(model, weights, batch, length, &options)?;
+        let seconds = |made: &Self| {
+            let names: Vec<&str> = made.parameters.iter().map(|(name, _)| name.as_str()).collect();
+            backend.modelled_seconds(&made.program, &names)
+        };
+        let Some(taken) = seconds(&made) else { return Ok(made) };
+        let mut best = (made, taken);
+        for recompute in [None, Some(Saving::is_no_sum as fn(&Op) -> bool)] {
+            let saving = Saving { recompute, ..options.saving };
+            let options = ProgramOptions { saving, ..options };
+            let other = Self::new(model, weights, batch, length, &options)?;
+            if let Some(taken) = seconds(&other).filter(|&taken| taken < best.1) {
+                best = (other, taken);
+            }
+        }
+        Ok(best.0)
+    }
+
     /// Tokens that the program takes at once.
     pub fn tokens(&self) -> usize {
         let first = self.program.inputs().first();

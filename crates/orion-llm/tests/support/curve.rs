@@ -55,21 +55,34 @@ pub(crate) fn batch(tokens: &[i32], step: usize) -> Batch {
     Batch { tokens: rows(0), labels: rows(1), counted: ROWS * LENGTH }
 }
 
+/// The model of a folder.
+pub(crate) fn checkpoint(model: &str) -> Checkpoint {
+    Checkpoint::open(&folder().join(model), Some(DType::F32)).unwrap()
+}
+
 /// The model of a folder, ready to be trained on a backend, in its form.
 pub(crate) fn trainer(
     model: &str,
     options: ProgramOptions,
     backend: &dyn Backend,
 ) -> Result<Trainer, TrainError> {
-    let checkpoint = Checkpoint::open(&folder().join(model), Some(DType::F32)).unwrap();
+    trainer_of(&checkpoint(model), (ROWS, LENGTH), 3e-3, options, backend)
+}
+
+/// An opened model, ready to be trained on batches of a shape at rates up to `peak`.
+pub(crate) fn trainer_of(
+    checkpoint: &Checkpoint,
+    shape: (usize, usize),
+    peak: f64,
+    options: ProgramOptions,
+    backend: &dyn Backend,
+) -> Result<Trainer, TrainError> {
     let types = |name: &str| checkpoint.weights.type_of(name).cloned();
     let (built, weights) = (&*checkpoint.model, Weights::Stored(&types));
-    let form = backend.training_form();
-    let (options, rows) = (options.on(form), form.sequences.unwrap_or(ROWS));
-    let training = TrainingProgram::new(built, weights, rows, LENGTH, &options).unwrap();
+    let training = TrainingProgram::on(backend, built, weights, shape, &options).unwrap();
     let parameters = training.parameters_of(&checkpoint.weights).unwrap();
     let schedule =
-        Schedule { peak: 3e-3, floor: 0.1, warm_up: 20, steps: STEPS as u64, decay: Decay::Cosine };
+        Schedule { peak, floor: 0.1, warm_up: 20, steps: STEPS as u64, decay: Decay::Cosine };
     let (options, weights) = (OptimizerOptions::new(schedule), Arc::clone(&checkpoint.weights));
     Trainer::new(&training, parameters, 0, weights, backend, 2, options)
 }

@@ -67,6 +67,18 @@ impl Default for EngineOptions {
     }
 }
 
+impl EngineOptions {
+    /// The form of programs, of those that train where there are `updates`.
+    fn form(&self, updates: Option<WeightUpdates>) -> engine::Options {
+        let weights = match updates {
+            Some(WeightUpdates::Inputs) => WeightForm::Inputs,
+            _ => WeightForm::Constants,
+        };
+        let ranged_norms = self.ranged_norms;
+        engine::Options { weights, ranged_norms, ..engine::Options::default() }
+    }
+}
+
 /// The Neural Engine.
 pub struct NeuralEngine {
     device: Arc<dyn Device>,
@@ -139,6 +151,17 @@ impl Backend for NeuralEngine {
         TrainingForm { sequences: Some(1), in_half: true }
     }
 
+    fn modelled_seconds(&self, program: &Verified<Program>, parameters: &[&str]) -> Option<f64> {
+        let is_parameter = |name: &str| parameters.contains(&name);
+        let program = Program::clone(program).with_inputs_as_weights(is_parameter);
+        let options = self.options.form(Some(self.options.updates));
+        let target = self.device.description().target;
+        let choices = engine::choices(&program, options, Storage::F16, target).ok()?;
+        let wanted =
+            |choice: &&engine::Choice| self.options.cut.is_none_or(|cut| cut == choice.cut);
+        choices.iter().find(wanted).filter(|choice| choice.refused.is_none()).map(|c| c.seconds)
+    }
+
     fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError> {
         let host = self.host.load(Arc::clone(&weights))?;
         let identity = self.options.cache.as_ref().and_then(|_| weights.identity());
@@ -177,15 +200,7 @@ impl EngineExecutable {
         program: &Program,
         updates: Option<WeightUpdates>,
     ) -> Result<EnginePlan, CompileError> {
-        let weights = match updates {
-            Some(WeightUpdates::Inputs) => WeightForm::Inputs,
-            _ => WeightForm::Constants,
-        };
-        let options = engine::Options {
-            weights,
-            ranged_norms: self.options.ranged_norms,
-            ..engine::Options::default()
-        };
+        let options = self.options.form(updates);
         let storage = if updates.is_some() { Storage::F16 } else { self.options.storage };
         let target = self.device.description().target;
         let unsupported =

@@ -92,6 +92,8 @@ impl PlanBuilder<'_> {
         }
         let mut span = self.span("constants", || format!("constants of {}", piece.label));
         let blobs = if renews {
+            // Nobody knows the parameters yet.
+            let zeros = |_: &str, ty: &TensorType| Ok(Cow::Owned(vec![0.0; ty.elements()]));
             renewed_constants(&renewal(piece, &lowered)?, &zeros)?
         } else {
             self.blobs(piece, &lowered, span.as_mut())?
@@ -327,11 +329,6 @@ pub(super) fn renewed_constants(
         .collect::<Result<Vec<_>, _>>()?;
     blobs.insert(first.path.as_str(), constants_file(&parts));
     Ok(blobs)
-}
-
-/// Parameters before anybody knows them.
-fn zeros<'w>(_: &str, ty: &TensorType) -> Result<Cow<'w, [f32]>, CompileError> {
-    Ok(Cow::Owned(vec![0.0; ty.elements()]))
 }
 
 /// Multiplications and additions of a program's products.

@@ -36,6 +36,7 @@ mod cache;
 pub mod device;
 mod error;
 mod parameters;
+mod pieces;
 mod plan;
 mod port;
 pub mod self_test;
@@ -45,6 +46,7 @@ mod states;
 mod storage;
 mod surface;
 pub mod times;
+mod training;
 mod updates;
 
 pub use backend::{EngineOptions, NeuralEngine};

@@ -43,7 +43,8 @@ impl<'a> Parameters<'a> {
 
     /// The numbers of a weight, not yet rounded.
     pub(super) fn weight(&self, weight: &Weight) -> Result<Cow<'a, [f32]>, RunError> {
-        evaluate_unrounded(&weight.expression, &|name, ty| self.read(name, ty)).map_err(refused)
+        evaluate_unrounded(&weight.expression, &|name, ty| self.read(name, ty))
+            .map_err(|error| refused(&error))
     }
 
     /// Brings a weight to the engine.
@@ -71,7 +72,8 @@ impl<'a> Parameters<'a> {
         times: &Times,
     ) -> Result<Arc<dyn CompiledProgram>, RunError> {
         let _timing = times.begin(Part::WeightUpdate);
-        let blobs = renewed_constants(renewal, &|name, ty| self.read(name, ty)).map_err(refused)?;
+        let blobs = renewed_constants(renewal, &|name, ty| self.read(name, ty))
+            .map_err(|error| refused(&error))?;
         let work = Preparation { compile: 0.0, ..preparation(&blobs) };
         let program: Arc<dyn CompiledProgram> = match updates {
             WeightUpdates::Recompile => {
@@ -160,6 +162,6 @@ impl Progress {
     }
 }
 
-fn refused(error: CompileError) -> RunError {
+fn refused(error: &CompileError) -> RunError {
     RunError::Weights { reason: error.to_string() }
 }

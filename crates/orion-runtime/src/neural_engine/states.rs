@@ -1,16 +1,82 @@
-//! States of a session by their rows, for who hands them to another device: a cache `[1, tokens, heads, head_dim]` lies on the
+//! States of a session: caches that grow with every run, and by their rows, for who hands them to another device: a cache `[1, tokens, heads, head_dim]` lies on the
 //! engine in parts `[heads, part, tokens]`.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
+use orion_compiler::ValueId;
+
 use super::Port;
-use super::plan::{Cache, EnginePlan};
-use super::session::{CacheState, EngineSession, failed, port_of};
+use super::pieces::{span, staging};
+use super::plan::{Cache, EnginePlan, Step};
+use super::session::{CacheState, EngineSession, Held, failed};
 use crate::backend::RunError;
 
 impl EngineSession {
+    /// Makes the surfaces of caches, and clears columns that a text which was cut back has left behind.
+    pub(super) fn provide_caches(
+        &mut self,
+        plan: &EnginePlan,
+        position: usize,
+    ) -> Result<(), RunError> {
+        for cache in &plan.caches {
+            let Some(port) = port_of(plan, cache.columns) else { continue };
+            if !self.caches.contains_key(&cache.part.input) {
+                let surface = self.device.surface(port.bytes).map_err(failed)?;
+                let span = span(self.recorder.as_ref(), "stage", || format!("clear {}", port.name));
+                let _span = span.map(|span| span.with("bytes", surface.size()));
+                surface.clear();
+                let state = CacheState { surface, written: 0 };
+                self.caches.insert(cache.part.input.clone(), state);
+            }
+            let Some(state) = self.caches.get_mut(&cache.part.input) else { continue };
+            if state.written > position {
+                let region = port.columns(position.min(port.width)..state.written.min(port.width));
+                let _span = staging(self.recorder.as_ref(), port, region.elements(), || {
+                    format!("clear {}", port.name)
+                });
+                let zeros = vec![0.0; region.elements()];
+                state.surface.write_region_f32(port, &region, &zeros).map_err(failed)?;
+                state.written = position;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the columns of new tokens that are meant behind those of the cache.
+    pub(super) fn append(
+        &mut self,
+        plan: &EnginePlan,
+        values: &BTreeMap<ValueId, Held>,
+        position: usize,
+        meant: usize,
+    ) -> Result<(), RunError> {
+        for cache in &plan.caches {
+            let Some(port) = port_of(plan, cache.columns) else { continue };
+            let new = values.get(&cache.new).and_then(|held| held.surface.as_ref());
+            let (Some((from, layout)), Some(state)) = (new, self.caches.get_mut(&cache.part.input))
+            else {
+                continue;
+            };
+            let count = layout.width.min(meant).min(port.width.saturating_sub(position));
+            let region = layout.columns(0..count);
+            let mut span = staging(self.recorder.as_ref(), layout, region.elements(), || {
+                format!("append to {}", port.name)
+            });
+            if let Some(span) = &mut span {
+                span.count("bytes", port.staged(region.elements()));
+            }
+            let mut columns = vec![0.0; region.elements()];
+            from.read_region_f32(layout, &region, &mut columns).map_err(failed)?;
+            let place = port.columns(position..position + count);
+            state.surface.write_region_f32(port, &place, &columns).map_err(failed)?;
+            state.written = position + count;
+        }
+        Ok(())
+    }
+
     /// Reads rows of a state out of the caches that are its parts.
     pub(super) fn state_to_host(
         &self,
@@ -100,4 +166,14 @@ fn parts_of_state<'p>(
         Some(parts.into_iter().map(|(cache, port)| (cache, port, head_dim)).collect())
     };
     plans.iter().find_map(of_plan).unwrap_or_default()
+}
+
+/// How the engine's programs see a value.
+pub(super) fn port_of(plan: &EnginePlan, value: ValueId) -> Option<&Port> {
+    plan.steps.iter().find_map(|step| match &**step {
+        Step::Engine(step) => {
+            step.values().find(|(_, other)| *other == value).map(|(port, _)| port)
+        }
+        Step::Host(_) => None,
+    })
 }

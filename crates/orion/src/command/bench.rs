@@ -194,10 +194,8 @@ impl Training {
             saving: self.dtype.saving(self.recompute),
             ..ProgramOptions::default()
         };
-        let form = backend.training_form();
-        let (options, at_once) = (options.on(form), form.sequences.unwrap_or(batch).min(batch));
-        let training =
-            TrainingProgram::new(&*checkpoint.model, weights, at_once, length, &options)?;
+        let (model, shape) = (&*checkpoint.model, (batch, length));
+        let training = TrainingProgram::on(backend, model, weights, shape, &options)?;
         let parameters = training.parameters_of(&checkpoint.weights)?;
         let weights = Arc::clone(&checkpoint.weights);
         let options = OptimizerOptions::new(Schedule::constant(1e-5));

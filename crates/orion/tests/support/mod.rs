@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its own part")]
 
+pub mod desk;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read, Write};

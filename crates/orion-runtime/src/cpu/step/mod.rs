@@ -112,13 +112,13 @@ pub(super) fn has_kernel(op: &Op, inputs: &[TensorType]) -> bool {
         Op::Swiglu(_) => f32_at(0) && inputs.first() == inputs.get(1),
         Op::Concat(_) => (0..inputs.len()).all(f32_at),
         Op::Matmul(_) => dense::has_product(inputs),
-        Op::Pad(_) => f32_at(0),
         Op::Add(_) | Op::Sub(_) | Op::Mul(_) | Op::Div(_) => binary::form(inputs).is_some(),
         Op::Attention(_)
         | Op::Dropout(_)
         | Op::Gelu(_)
         | Op::LayerNorm(_)
         | Op::Linear(_)
+        | Op::Pad(_)
         | Op::Reshape(_)
         | Op::RmsNorm(_)
         | Op::Silu(_)

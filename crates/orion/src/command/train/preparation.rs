@@ -300,10 +300,8 @@ pub(super) fn program_for(
     settings: &Settings,
     backend: &dyn Backend,
 ) -> Result<TrainingProgram, Failure> {
-    let form = backend.training_form();
-    let (options, length) = (settings.program_options().on(form), settings.sequence);
-    let batch = form.sequences.unwrap_or(settings.batch).min(settings.batch);
-    Ok(TrainingProgram::new(model, weights, batch, length, &options)?)
+    let (shape, options) = ((settings.batch, settings.sequence), settings.program_options());
+    Ok(TrainingProgram::on(backend, model, weights, shape, &options)?)
 }
 
 pub(super) fn read_config(path: &Path) -> Result<Map<String, Json>, Failure> {
