@@ -297,7 +297,7 @@ impl Executable for EngineExecutable {
     fn session(&self) -> Box<dyn Session> {
         Box::new(EngineSession::new(
             Arc::clone(&self.device),
-            [self.host.session(), self.host.session()],
+            Arc::clone(&self.host),
             Arc::clone(&self.programs),
             self.options.updates,
             self.options.recorder.clone(),

@@ -1,6 +1,6 @@
 //! A conversation or a training run on the engine: its surfaces, caches and what the host keeps between pieces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
@@ -16,7 +16,9 @@ use super::times::Times;
 use super::training::{Deferring, defer};
 use super::updates::WeightUpdates;
 use super::{CompiledProgram, Device, DeviceError, Port, Request, Surface};
-use crate::backend::{ProgramId, RunError, Session, TensorView, TensorViewMut, check_arguments};
+use crate::backend::{
+    Executable, ProgramId, RunError, Session, TensorView, TensorViewMut, check_arguments,
+};
 use crate::trace::Recorder;
 
 /// How often something is tried that failed for a reason that may pass.
@@ -25,7 +27,9 @@ pub(super) const TRIES: usize = 3;
 pub(super) struct EngineSession {
     pub(super) device: Arc<dyn Device>,
     pub(super) host: Box<dyn Session>,
-    /// Lent while a step is trained.
+    /// Where `host` and what runs beside the engine come from.
+    pub(super) cpu: Arc<dyn Executable>,
+    /// Made for the first step that is trained, and lent while one is.
     pub(super) background: Option<Background>,
     pub(super) updates: WeightUpdates,
     pub(super) programs: Plans,
@@ -55,7 +59,9 @@ pub(super) struct Memory {
     pub(super) weights: Vec<Option<Surface>>,
     /// Programs with constants of now, by step.
     pub(super) programs: BTreeMap<usize, Arc<dyn CompiledProgram>>,
-    /// Whether the engine has the parameters of now.
+    /// Steps whose programs have the parameters of now.
+    pub(super) renewed: BTreeSet<usize>,
+    /// Whether the surfaces of weights have.
     pub(super) is_current: bool,
 }
 
@@ -73,7 +79,7 @@ pub(super) struct Held {
 impl EngineSession {
     pub(super) fn new(
         device: Arc<dyn Device>,
-        [host, beside]: [Box<dyn Session>; 2],
+        cpu: Arc<dyn Executable>,
         programs: Plans,
         updates: WeightUpdates,
         recorder: Option<Arc<Recorder>>,
@@ -81,8 +87,9 @@ impl EngineSession {
     ) -> Self {
         Self {
             device,
-            host,
-            background: Some(Background::new(beside)),
+            host: cpu.session(),
+            cpu,
+            background: None,
             updates,
             programs,
             caches: BTreeMap::new(),
@@ -118,7 +125,10 @@ impl Session for EngineSession {
     }
 
     fn parameters_changed(&mut self) {
-        self.memory.values_mut().for_each(|memory| memory.is_current = false);
+        for memory in self.memory.values_mut() {
+            memory.renewed.clear();
+            memory.is_current = false;
+        }
     }
 
     fn read_state(

@@ -7,7 +7,7 @@ use std::thread;
 
 use orion_compiler::ValueId;
 
-use super::background::{Beside, Source, Task};
+use super::background::{Background, Beside, Source, Task};
 use super::parameters::{Parameters, Progress, renewals, surfaces};
 use super::pieces::span;
 use super::plan::{EnginePlan, HostStep, Step};
@@ -35,9 +35,7 @@ impl EngineSession {
         take_inputs(plan, &mut memory.values, inputs);
         let parameters = Parameters::new(plan, inputs);
         let is_current = memory.is_current;
-        if !is_current {
-            self.renew(plan, memory, &parameters)?;
-        }
+        self.renew(plan, memory, &parameters)?;
         if memory.weights.is_empty() {
             memory.weights = surfaces(plan, &*self.device)?;
         }
@@ -61,7 +59,8 @@ impl EngineSession {
         }
         let progress = if is_current { Progress::complete() } else { Progress::default() };
         let (times, recorder) = (Arc::clone(&self.times), self.recorder.clone());
-        let Some(mut background) = self.background.take() else { return Ok(()) };
+        let idle = self.background.take();
+        let mut background = idle.unwrap_or_else(|| Background::new(self.cpu.session()));
         let beside = Beside {
             plan,
             parameters,
@@ -91,7 +90,7 @@ impl EngineSession {
         self.results(plan, memory, mine.into_iter())
     }
 
-    /// Programs with the parameters of now, where those are constants.
+    /// Programs with the parameters of now, where those are constants and the programs are of others.
     fn renew(
         &self,
         plan: &EnginePlan,
@@ -99,6 +98,9 @@ impl EngineSession {
         parameters: &Parameters<'_>,
     ) -> Result<(), RunError> {
         for (step, renewal) in renewals(plan) {
+            if memory.renewed.contains(&step.id) {
+                continue;
+            }
             // The old one goes first: a process holds only so many.
             match memory.programs.remove(&step.id) {
                 Some(old) if self.updates == WeightUpdates::Reload => {
@@ -110,6 +112,7 @@ impl EngineSession {
             let program =
                 parameters.renew(step, renewal, self.updates, &*self.device, &self.times)?;
             memory.programs.insert(step.id, program);
+            memory.renewed.insert(step.id);
         }
         Ok(())
     }
