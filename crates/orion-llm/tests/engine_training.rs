@@ -127,10 +127,12 @@ fn every_way_to_update_weights_trains_alike() {
     // Convolutions sum in another order than products with weights that are inputs.
     let off = distance(&patched, &inputs);
     assert!(off < 1e-2, "{off}");
-    // Every program gets new constants in every step; the proof of the way takes one more exchange, or compilation.
-    assert_eq!(after_patches.patches, 8 * after_patches.loaded + 1);
+    // Every program with weights gets new constants once in every step, backward ones too; the proof of the way takes one more.
+    let exchanged = after_patches.patches - 1;
+    assert_eq!(exchanged % 8, 0);
+    assert!(3 * exchanged / 8 > 2 * after_patches.loaded, "{after_patches:?}");
     assert_eq!(after_compiles.patches, 0);
-    assert_eq!(after_compiles.compiles, after_patches.compiles + 8 * after_compiles.loaded);
+    assert_eq!(after_compiles.compiles, after_patches.compiles + exchanged);
 }
 
 #[test]
