@@ -190,10 +190,24 @@ fn the_plan_with_the_fewest_milliseconds_comes_first() {
     let text = orion(&["plan", "--chip", "all", "--for", "prefill"]);
     assert_eq!(text.code, Some(0), "{}", text.err);
     assert!(text.out.starts_with("modelled, not measured"), "{}", text.out);
-    let training = orion(&["plan", "--for", "training", "--tokens", "32", "--route", "in-memory"]);
+    let training = ["plan", "--for", "training", "--tokens", "32", "--json"];
+    let training = orion(&training);
     assert_eq!(training.code, Some(0), "{}", training.err);
-    // Weights are inputs there, and those are in f16.
-    assert_eq!(training.out.lines().count(), 3, "{}", training.out);
+    let report: Value = serde_json::from_str(&training.out).expect("JSON");
+    let ways = report["ways"].as_array().expect("a list");
+    let find = |route: &str, updates: &str| {
+        ways.iter().find(|way| way["route"] == route && way["weight_updates"] == updates)
+    };
+    let update = |way: &Value| way["modelled_update_seconds"].as_f64().expect("a number");
+    let [inputs, patch, recompile] = ["inputs", "patch", "recompile"]
+        .map(|updates| find("in-memory", updates).expect("a way to update weights"));
+    assert!(update(inputs) < update(patch) && update(patch) < update(recompile));
+    // Layers of one shape share a program where weights are inputs.
+    let count = |way: &Value, key: &str| way[key].as_u64().expect("a number");
+    assert!(count(inputs, "programs") <= 12 && count(inputs, "programs") < count(inputs, "calls"));
+    assert_eq!(count(patch, "programs"), count(patch, "calls"));
+    // Nobody has exchanged constants of e5rt's files.
+    assert!(find("e5rt", "patch").is_none() && find("e5rt", "recompile").is_some());
     let unknown = orion(&["plan", "--chip", "m9"]);
     assert_eq!(unknown.code, Some(2));
     assert!(unknown.err.contains("no chip is called"), "{}", unknown.err);
