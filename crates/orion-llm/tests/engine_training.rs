@@ -18,7 +18,7 @@ use orion_compiler::partition::Cut;
 use orion_compiler::{DType, Op};
 use orion_llm::Checkpoint;
 use orion_llm::block::Weights;
-use orion_llm::data::Batch;
+use orion_llm::data::{Batch, IGNORED};
 use orion_llm::tokenizer::{AddSpecial, ParseSpecial, Tokenizer};
 use orion_llm::train::{ProgramOptions, TrainError, Trainer, TrainingProgram};
 use orion_runtime::Backend;
@@ -130,9 +130,45 @@ fn every_way_to_update_weights_trains_alike() {
     // Every program with weights gets new constants once in every step, backward ones too; the proof of the way takes one more.
     let exchanged = after_patches.patches - 1;
     assert_eq!(exchanged % 8, 0);
-    assert!(3 * exchanged / 8 > 2 * after_patches.loaded, "{after_patches:?}");
+    let programs = after_patches.loaded;
+    assert!((2 * programs / 3..=programs).contains(&(exchanged / 8)), "{after_patches:?}");
     assert_eq!(after_compiles.patches, 0);
     assert_eq!(after_compiles.compiles, after_patches.compiles + exchanged);
+}
+
+#[test]
+fn labels_that_do_not_count_and_several_batches_weigh_as_on_the_cpu() {
+    let tokens = stream();
+    let batches = [0, 1, 2].map(|step| {
+        let mut batch = batch(&tokens, step);
+        // A whole sequence, and half of another one.
+        batch.labels[24 * step..24 * step + 36].fill(IGNORED);
+        batch.counted -= 36;
+        batch
+    });
+    let run = |backend: &dyn Backend| {
+        let mut trainer = curve::trainer("gpt2", ProgramOptions::default(), backend).unwrap();
+        (0..4).map(|_| trainer.step(&batches).unwrap().loss).collect::<Vec<f32>>()
+    };
+    let off = distance(
+        &run(&engine(settings(Numerics::Fast), WeightUpdates::Inputs)),
+        &run(&Cpu::new(2)),
+    );
+    assert!(off < 1e-3, "{off}");
+}
+
+#[test]
+fn what_is_saved_can_be_asked_for() {
+    let engine = engine(settings(Numerics::Fast), WeightUpdates::Inputs);
+    let checkpoint = curve::checkpoint("llama-tied");
+    let types = |name: &str| checkpoint.weights.type_of(name).cloned();
+    let (model, weights) = (&*checkpoint.model, Weights::Stored(&types));
+    let saving = Saving { recompute: Some(Saving::is_no_sum), ..Saving::default() };
+    let options = ProgramOptions { saving, saves_as_asked: true, ..ProgramOptions::default() };
+    let asked = TrainingProgram::on(&engine, model, weights, (1, 64), &options).unwrap();
+    let expected = ProgramOptions { loss_scale: true, ..options };
+    let expected = TrainingProgram::new(model, weights, 1, 64, &expected).unwrap();
+    assert_eq!(asked.program.to_string(), expected.program.to_string());
 }
 
 #[test]
@@ -164,7 +200,14 @@ fn failures_that_pass_leave_no_trace_in_the_curve() {
         (found, parameters)
     };
     let plain = run("", WeightUpdates::Inputs);
-    for faults in ["eval-failure@100", "restart@77", "timeout@130", "restart@50,restart@51"] {
+    // The first one meets the proof of the way to update weights.
+    for faults in [
+        "eval-failure@1,load-failure@2",
+        "eval-failure@100",
+        "restart@77",
+        "timeout@130",
+        "restart@50,restart@51",
+    ] {
         assert!(run(faults, WeightUpdates::Inputs) == plain, "{faults}");
     }
     let plain = run("", WeightUpdates::Patch);
@@ -231,7 +274,7 @@ fn a_full_engine_ends_a_step_that_goes_on_when_there_is_room() {
     other.load().unwrap();
     let tokens = stream();
     let failed = trainer.step(&[batch(&tokens, 0)]).unwrap_err().to_string();
-    assert!(failed.contains("ANE046") || failed.contains("loaded"), "{failed}");
+    assert!(failed.contains("ANE049"), "{failed}");
     drop(other);
     assert_eq!(losses(&mut trainer, 2).unwrap(), plain);
 }

@@ -208,6 +208,9 @@ fn the_plan_with_the_fewest_milliseconds_comes_first() {
     assert_eq!(count(patch, "programs"), count(patch, "calls"));
     // Nobody has exchanged constants of e5rt's files.
     assert!(find("e5rt", "patch").is_none() && find("e5rt", "recompile").is_some());
+    let stored = orion(&["plan", "--for", "training", "--storage", "lut4"]);
+    assert_eq!(stored.code, Some(2));
+    assert!(stored.err.contains("--storage"), "{}", stored.err);
     let unknown = orion(&["plan", "--chip", "m9"]);
     assert_eq!(unknown.code, Some(2));
     assert!(unknown.err.contains("no chip is called"), "{}", unknown.err);

@@ -33,23 +33,24 @@ fn a_run_moves_from_the_cpu_to_the_engine_and_back_and_learns_as_if_it_had_staye
     let off = distance(&losses(&desk.path("moved")), &losses(&desk.path("stayed")));
     assert!(off < 2e-3, "{off}");
 
-    let first = desk.text_of("stayed/checkpoints/step-00000004");
-    let device = |name: &str, steps: &str, device: &[&str]| {
-        let (out, rest) = (desk.text_of(name), ["--steps", steps, "--no-sample", "--threads", "2"]);
-        let mut all = vec!["train", "--resume", &first, "--out", &out];
+    let device = |from: &str, name: &str, device: &[&str]| {
+        let (from, out) = (desk.text_of(from), desk.text_of(name));
+        let mut all = vec!["train", "--resume", &from, "--out", &out];
+        let rest = ["--no-sample", "--threads", "2"];
         all.extend(rest);
         all.extend(device);
         done(orion(&all))
     };
-    let said = device("on-engine", "12", &FAST);
+    let said = device("stayed/checkpoints/step-00000004", "on-engine", &FAST);
     assert!(said.contains("going on after step 4"), "{said}");
     let found = losses(&desk.path("on-engine"));
     let expected = losses(&desk.path("stayed"));
     let off = distance(&found, &expected[4..]);
     assert!(off < 2e-3, "{off}");
-    let back = desk.text_of("on-engine");
-    let said = done(orion(&["train", "--resume", &back, "--steps", "14", "--no-sample"]));
-    assert!(said.contains("finished: 14 steps"), "{said}");
+    // From the middle of that, on the CPU, without a scale of the loss.
+    device("on-engine/checkpoints/step-00000008", "back", &["--loss-scale", "off"]);
+    let off = distance(&losses(&desk.path("back")), &expected[8..]);
+    assert!(off < 2e-3, "{off}");
 }
 
 #[test]
@@ -86,12 +87,26 @@ fn ways_to_update_weights_are_proved_before_a_step_is_trained() {
     );
     let e5rt = [&steps[..], &["patch", "--route", "e5rt"]].concat();
     refused(&train(&desk, "", "e5rt", &e5rt), &["e5rt", "--weight-updates inputs"]);
+    let on_cpu = desk.train("cpu", &[&steps[..], &["patch"]].concat());
+    refused(&on_cpu, &["--weight-updates is for --device sim"]);
     // An evaluation after every step runs some of the programs before the next one runs all.
     let looks = ["--evaluate-every", "1"];
     done(train(&desk, "", "inputs", &[&["--steps", "3"], &looks[..]].concat()));
     done(train(&desk, "", "patched", &[&steps[..], &["patch"], &looks].concat()));
     let off = distance(&losses(&desk.path("patched")), &losses(&desk.path("inputs")));
     assert!(off < 1e-3, "{off}");
+}
+
+#[test]
+fn the_scale_of_the_loss_is_named_where_it_is_the_trouble() {
+    let desk = Desk::new();
+    refused(
+        &train(&desk, "", "off", &["--steps", "2", "--loss-scale", "off"]),
+        &["f16", "dynamic"],
+    );
+    let much = train(&desk, "", "much", &["--steps", "2", "--loss-scale", "1e30"]);
+    refused(&much, &["multiplied with", "--loss-scale"]);
+    done(train(&desk, "", "some", &["--steps", "2", "--loss-scale", "1024"]));
 }
 
 #[test]

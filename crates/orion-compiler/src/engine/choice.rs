@@ -74,7 +74,11 @@ pub fn choices(
     }
 }
 
-fn choice(
+/// What a cut comes to.
+///
+/// # Errors
+/// When the program has no engine form, or the cut gives no programs.
+pub fn choice(
     program: &Program,
     options: Options,
     storage: Storage,

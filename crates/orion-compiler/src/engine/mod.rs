@@ -25,7 +25,7 @@ mod rope;
 
 use std::collections::BTreeMap;
 
-pub use choice::{Choice, choices};
+pub use choice::{Choice, choice, choices};
 pub use pipeline::{Pieces, PipelineError, pieces};
 
 use crate::ir::program::{Definition, Node, Program, ValueId};

@@ -40,6 +40,8 @@ pub struct TrainingProgram {
 pub struct ProgramOptions {
     /// How forward results wait for the backward pass, and gradients for the optimiser.
     pub saving: Saving,
+    /// Whether that is what is wanted, and not for a backend to decide.
+    pub saves_as_asked: bool,
     /// The part of activations that is dropped: of the embedding and of what each layer adds.
     pub dropout: f64,
     /// Whether the loss is multiplied with an input before the backward pass.
@@ -62,7 +64,7 @@ impl Default for ProgramOptions {
     /// Everything in f32, cheap forward results computed again, no dropout.
     fn default() -> Self {
         let saving = Saving { recompute: Some(Saving::is_cheap), ..Saving::default() };
-        Self { saving, dropout: 0.0, loss_scale: false }
+        Self { saving, saves_as_asked: false, dropout: 0.0, loss_scale: false }
     }
 }
 
@@ -116,7 +118,7 @@ impl TrainingProgram {
 
 impl TrainingProgram {
     /// Derives the program as a backend takes it, for batches of at most `batch` sequences. A backend that models its cost
-    /// decides what is saved for the backward pass and what is computed again, unless `options` have nearly all computed again.
+    /// decides what is saved for the backward pass and what is computed again, unless `options` ask for it.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -134,7 +136,10 @@ impl TrainingProgram {
             let names: Vec<&str> = made.parameters.iter().map(|(name, _)| name.as_str()).collect();
             backend.modelled_seconds(&made.program, &names)
         };
-        let Some(taken) = seconds(&made) else { return Ok(made) };
+        if options.saves_as_asked || !form.in_half {
+            return Ok(made);
+        }
+        let taken = seconds(&made).unwrap_or(f64::INFINITY);
         let mut best = (made, taken);
         for recompute in [None, Some(Saving::is_no_sum as fn(&Op) -> bool)] {
             let saving = Saving { recompute, ..options.saving };

@@ -101,6 +101,7 @@ impl Settings {
     pub fn program_options(&self) -> ProgramOptions {
         ProgramOptions {
             saving: self.precision.saving(self.recompute),
+            saves_as_asked: self.recompute,
             dropout: self.dropout,
             loss_scale: self.loss_scaling != LossScaling::Off,
         }

@@ -107,6 +107,17 @@ pub enum TrainError {
         /// The value.
         value: f32,
     },
+    /// Gradients are infinite because of the number that the loss is multiplied with.
+    #[error(
+        "step {step}: gradients overflow where the loss is multiplied with {scale}; \
+         go on from an earlier checkpoint with a smaller --loss-scale, or with dynamic"
+    )]
+    ScaleTooLarge {
+        /// The step.
+        step: u64,
+        /// The scale.
+        scale: f32,
+    },
     /// The loss is far above that of a model that knows nothing, or a gradient is NaN or infinite.
     #[error(
         "step {step}: training diverged: the loss is {loss:.4}, the norm of the gradients {gradient_norm:.4}; \
@@ -311,7 +322,15 @@ impl Trainer {
     /// # Errors
     /// When the device refuses, or the loss or a gradient is not finite; nothing has changed then.
     pub fn step(&mut self, batches: &[Batch]) -> Result<StepReport, TrainError> {
-        let batches = &*parts(batches, self.tokens);
+        let scale = self.loss_scale;
+        let done = self.try_step(&parts(batches, self.tokens));
+        if done.is_err() {
+            self.loss_scale = scale;
+        }
+        done
+    }
+
+    fn try_step(&mut self, batches: &[Batch]) -> Result<StepReport, TrainError> {
         let total: usize = batches.iter().map(|batch| batch.counted).sum();
         // The first batch's gradients stay as they are, the others' are weighed against it.
         let unit = batches.first().map_or(1, |batch| batch.counted.max(1)) as f64;
@@ -327,8 +346,18 @@ impl Trainer {
             if is_sound && gradient_norm.is_finite() {
                 break (loss, gradient_norm, share);
             }
-            if !(is_sound && self.loss_scale.as_mut().is_some_and(LossScale::shrink)) {
-                return Err(TrainError::Diverged { step, loss, gradient_norm });
+            match &mut self.loss_scale {
+                Some(scale) if is_sound => {
+                    let value = scale.value();
+                    if !scale.shrink() {
+                        return Err(if value > 1.0 {
+                            TrainError::ScaleTooLarge { step, scale: value }
+                        } else {
+                            TrainError::Diverged { step, loss, gradient_norm }
+                        });
+                    }
+                }
+                _ => return Err(TrainError::Diverged { step, loss, gradient_norm }),
             }
         };
         let started = Instant::now();

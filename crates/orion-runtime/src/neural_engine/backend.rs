@@ -156,10 +156,14 @@ impl Backend for NeuralEngine {
         let program = Program::clone(program).with_inputs_as_weights(is_parameter);
         let options = self.options.form(Some(self.options.updates));
         let target = self.device.description().target;
-        let choices = engine::choices(&program, options, Storage::F16, target).ok()?;
-        let wanted =
-            |choice: &&engine::Choice| self.options.cut.is_none_or(|cut| cut == choice.cut);
-        choices.iter().find(wanted).filter(|choice| choice.refused.is_none()).map(|c| c.seconds)
+        let best = match self.options.cut {
+            Some(cut) => engine::choice(&program, options, Storage::F16, target, cut).ok(),
+            None => {
+                let choices = engine::choices(&program, options, Storage::F16, target).ok()?;
+                choices.into_iter().next()
+            }
+        };
+        best.filter(|choice| choice.refused.is_none()).map(|choice| choice.seconds)
     }
 
     fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError> {
@@ -282,6 +286,7 @@ impl Executable for EngineExecutable {
             .filter_map(|&name| Some((name.to_owned(), position(name)?)))
             .collect();
         plan.signature = Program::clone(program);
+        plan.check_outputs()?;
         let kept = self.keep(|known| Some(EnginePlan { memory: known.len(), ..plan }));
         kept.ok_or_else(unknown_program)
     }
@@ -291,7 +296,11 @@ impl Executable for EngineExecutable {
         whole: ProgramId,
         part: &Verified<Program>,
     ) -> Result<ProgramId, CompileError> {
-        self.keep(|known| Some(known.get(whole.0)?.part(part))).ok_or_else(unknown_program)
+        let known = self.programs.read().unwrap_or_else(PoisonError::into_inner);
+        let plan = known.get(whole.0).ok_or_else(unknown_program)?.part(part);
+        drop(known);
+        plan.check_outputs()?;
+        self.keep(|_| Some(plan)).ok_or_else(unknown_program)
     }
 
     fn session(&self) -> Box<dyn Session> {

@@ -89,7 +89,7 @@ impl Background {
         let mut result = Ok(());
         for Task { step, operands } in tasks {
             if result.is_ok() {
-                result = self.run(beside, step, operands, &mut outputs);
+                result = self.run(beside, step, operands, &mut outputs, &left);
             }
             for value in &step.inputs {
                 self.read_once(*value, &mut left);
@@ -118,6 +118,7 @@ impl Background {
         step: &HostStep,
         operands: Vec<(ValueId, Source)>,
         outputs: &mut BTreeMap<ValueId, &mut TensorViewMut<'_>>,
+        left: &BTreeMap<ValueId, usize>,
     ) -> Result<(), RunError> {
         let Beside { plan, parameters, times, .. } = beside;
         for (value, source) in operands {
@@ -127,7 +128,7 @@ impl Background {
                     numbers
                 }
                 Source::Surface(surface, port) => {
-                    let _timing = times.begin(Part::Staging);
+                    let _timing = times.begin(Part::WeightGradients);
                     let staging = Staging {
                         converted: port.elements() as u64,
                         surfaces: 1,
@@ -145,7 +146,11 @@ impl Background {
         times.model(Part::WeightGradients, step.operations / HOST.multiply);
         let _span = beside.recorder.map(|recorder| recorder.span("host", step.label.clone()));
         let mut results: BTreeMap<ValueId, Numbers> = BTreeMap::new();
-        for &value in step.outputs.iter().filter(|value| !is_lent_out(outputs, **value)) {
+        // What another step reads, too, stays here and is copied.
+        let is_lent = |outputs: &BTreeMap<ValueId, &mut TensorViewMut<'_>>, value: ValueId| {
+            is_lent_out(outputs, value) && !left.contains_key(&value)
+        };
+        for &value in step.outputs.iter().filter(|value| !is_lent(outputs, **value)) {
             let count = plan.types.get(&value).map_or(0, TensorType::elements);
             let reals = self.buffer(count);
             results.insert(value, Numbers { reals, ints: Vec::new() });
@@ -170,9 +175,8 @@ impl Background {
                 wanted.insert(*value, TensorViewMut::F32(&mut numbers.reals));
             }
             for (value, output) in outputs.iter_mut() {
-                if let (true, TensorViewMut::F32(numbers)) =
-                    (step.outputs.contains(value), &mut **output)
-                {
+                let is_wanted = step.outputs.contains(value) && !left.contains_key(value);
+                if let (true, TensorViewMut::F32(numbers)) = (is_wanted, &mut **output) {
                     wanted.insert(*value, TensorViewMut::F32(numbers));
                 }
             }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use orion_compiler::cost::{Preparation, Work};
+use orion_compiler::mil;
 use orion_compiler::mil::lower::{Constant, Content, Lowered, Storage, lower_stored};
 use orion_compiler::partition::{Expression, Piece};
 use orion_compiler::{Op, Program, TensorType, verify};
@@ -307,7 +309,11 @@ fn renewal(piece: &Piece, lowered: &Lowered) -> Result<Renewal, CompileError> {
             Ok((constant.clone(), expression))
         })
         .collect::<Result<_, CompileError>>()?;
-    Ok(Renewal { text: lowered.text.clone(), constants })
+    let document = mil::parse(&lowered.text)
+        .map_err(|error| CompileError::Unsupported { reason: error.to_string() })?;
+    let work = document.functions.first().map(Work::of).unwrap_or_default();
+    let preparation = Preparation::of(&work);
+    Ok(Renewal { text: lowered.text.clone(), preparation, constants })
 }
 
 /// The file of a program's constants for parameters that `read` knows.

@@ -74,10 +74,10 @@ impl<'a> Parameters<'a> {
         let _timing = times.begin(Part::WeightUpdate);
         let blobs = renewed_constants(renewal, &|name, ty| self.read(name, ty))
             .map_err(|error| refused(&error))?;
-        let work = Preparation { compile: 0.0, ..preparation(&blobs) };
+        let Preparation { compile, load: loading, unload } = renewal.preparation;
         let program: Arc<dyn CompiledProgram> = match updates {
             WeightUpdates::Recompile => {
-                times.model(Part::WeightUpdate, preparation(&blobs).compile);
+                times.model(Part::WeightUpdate, compile);
                 let source =
                     ProgramSource { name: &step.label, text: &renewal.text, blobs: &blobs };
                 Arc::from(device.compile(&source).map_err(failed)?)
@@ -90,19 +90,10 @@ impl<'a> Parameters<'a> {
                 Arc::from(step.program.patched(&blobs).map_err(failed)?)
             }
         };
-        times.model(Part::WeightUpdate, work.load + work.unload);
+        times.model(Part::WeightUpdate, loading + unload);
         load(&*program).map_err(failed)?;
         Ok(program)
     }
-}
-
-/// What bringing a program with these constants to the engine takes, modelled.
-fn preparation(blobs: &super::BlobFiles) -> Preparation {
-    Preparation::of(&orion_compiler::cost::Work {
-        constants: blobs.total_bytes(),
-        statements: 30,
-        ..orion_compiler::cost::Work::default()
-    })
 }
 
 /// Surfaces for the weights of a plan, and how many of them are of the parameters of now.

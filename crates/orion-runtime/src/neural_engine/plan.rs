@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use orion_compiler::cost::Preparation;
 use orion_compiler::engine::{CachePart, Pieces};
 use orion_compiler::mil::lower::Constant;
 use orion_compiler::{DType, Program, TensorType, ValueId};
 
 use super::{CompiledProgram, Port};
-use crate::backend::ProgramId;
+use crate::backend::{CompileError, ProgramId};
 
 /// A program in pieces, compiled.
 pub(super) struct EnginePlan {
@@ -98,6 +99,8 @@ pub(super) enum Operand {
 /// A program's constants, to be computed again.
 pub(super) struct Renewal {
     pub(super) text: String,
+    /// What bringing such a program to the engine takes, modelled.
+    pub(super) preparation: Preparation,
     /// In their order in the text, with what computes them from parameters; none where they never change.
     pub(super) constants: Vec<(Constant, Option<Program>)>,
 }
@@ -172,6 +175,21 @@ impl EnginePlan {
         let (steps, weights, parameters) = (Vec::new(), Vec::new(), BTreeMap::new());
         let signature = signature.clone();
         Self { signature, types, inputs, outputs, caches, steps, weights, parameters, memory }
+    }
+
+    /// Checks that every output of the signature is made, and no two are one value: each is written once, where the caller wants it.
+    pub(super) fn check_outputs(&self) -> Result<(), CompileError> {
+        let values: BTreeSet<ValueId> = self.outputs.iter().map(|(_, value)| *value).collect();
+        let wanted = self.signature.outputs().len();
+        if self.outputs.len() == wanted && values.len() == wanted {
+            return Ok(());
+        }
+        let reason = format!(
+            "a training program has {wanted} outputs; {} are made, of {} values",
+            self.outputs.len(),
+            values.len()
+        );
+        Err(CompileError::Unsupported { reason })
     }
 
     /// The plan of a program that computes some outputs of this one's: the steps that those need.

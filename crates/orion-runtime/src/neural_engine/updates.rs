@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::self_test::subject::{CONV, Subject, noise, program};
+use super::session::TRIES;
 use super::storage::constants_file;
 use super::{BlobFiles, Device, DeviceError};
 use crate::backend::CompileError;
@@ -38,7 +39,13 @@ impl WeightUpdates {
     /// # Errors
     /// When they do not, or the device refuses what the way needs.
     pub fn check(self, device: &dyn Device) -> Result<(), CompileError> {
-        let follows = self.follows(&Subject::new(device));
+        let mut tries = 1;
+        let follows = loop {
+            match self.follows(&Subject::new(device)) {
+                Err(error) if error.is_transient() && tries < TRIES => tries += 1,
+                ended => break ended,
+            }
+        };
         let reason = match follows {
             Ok(true) => return Ok(()),
             Ok(false) => "results do not follow an update as they follow a fresh compilation; \
@@ -47,10 +54,12 @@ impl WeightUpdates {
             Err(error) => error.to_string(),
         };
         let name = &device.description().name;
+        let remedy = match self {
+            Self::Inputs => "train on the CPU",
+            Self::Patch | Self::Recompile | Self::Reload => "train with --weight-updates inputs",
+        };
         Err(CompileError::Unsupported {
-            reason: format!(
-                "{name} does not take weights by `{self}`: {reason}; train with --weight-updates inputs"
-            ),
+            reason: format!("{name} does not take weights by `{self}`: {reason}; {remedy}"),
         })
     }
 

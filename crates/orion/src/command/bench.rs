@@ -157,8 +157,8 @@ struct Training {
     #[arg(short, long, value_name = "PATH")]
     model: std::path::PathBuf,
     /// Threads; 0 takes all cores
-    #[arg(long, default_value_t = 0, value_name = "N")]
-    threads: usize,
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
+    threads: u16,
     /// Sequences of a batch
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: u32,
@@ -184,7 +184,7 @@ struct Training {
 impl Training {
     fn run(self) -> Result<(), Failure> {
         let (batch, length) = (self.batch as usize, self.length as usize);
-        let device = self.device.open(self.threads, self.dtype)?;
+        let device = self.device.open(usize::from(self.threads), self.dtype)?;
         let backend = device.backend();
         let checkpoint = Checkpoint::open(&self.model, Some(DType::F32))?;
         let vocabulary = checkpoint.model.dimensions().vocabulary.max(1);
@@ -192,6 +192,7 @@ impl Training {
         let weights = Weights::Stored(&types);
         let options = ProgramOptions {
             saving: self.dtype.saving(self.recompute),
+            saves_as_asked: self.recompute,
             ..ProgramOptions::default()
         };
         let (model, shape) = (&*checkpoint.model, (batch, length));

@@ -92,6 +92,10 @@ impl Way {
 
 impl Plan {
     pub(crate) fn run(self) -> Result<(), Failure> {
+        if self.purpose == Purpose::Training && self.storage.is_some_and(|it| it != Storage::F16) {
+            let problem = "--storage: weights that are trained are f16; leave it out";
+            return Err(Failure::Usage(problem.to_owned()));
+        }
         let all = self.chip.iter().any(|chip| chip == "all");
         let chips: Vec<Chip> = if all {
             Chip::ALL.to_vec()

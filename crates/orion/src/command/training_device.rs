@@ -23,9 +23,9 @@ pub(crate) struct TrainingDeviceOptions {
     #[arg(long, conflicts_with = "device")]
     ane: bool,
     /// How the engine's programs come to new weights: inputs, patch (a new identity, without the compiler), recompile, or reload,
-    /// which engines ignore and which is refused
-    #[arg(long, value_name = "WAY", default_value_t = WeightUpdates::default(), help_heading = "Neural Engine")]
-    weight_updates: WeightUpdates,
+    /// which engines ignore and which is refused [default: inputs]
+    #[arg(long, value_name = "WAY", help_heading = "Neural Engine")]
+    weight_updates: Option<WeightUpdates>,
     #[command(flatten)]
     engine: EngineArguments,
 }
@@ -52,12 +52,17 @@ impl TrainingDeviceOptions {
             Precision::Bf16 => MatmulPrecision::Bf16,
             Precision::F16 => MatmulPrecision::F16,
         };
-        Ok(if self.ane || self.device == TrainingDevice::Sim {
-            let updates = self.weight_updates;
-            Training::Engine(self.engine.training_simulator(updates, precision, threads)?)
-        } else {
-            Training::Cpu(Cpu::new(threads).with_matmul_precision(precision))
-        })
+        if self.ane || self.device == TrainingDevice::Sim {
+            let updates = self.weight_updates.unwrap_or_default();
+            let engine = self.engine.training_simulator(updates, precision, threads)?;
+            return Ok(Training::Engine(engine));
+        }
+        if self.weight_updates.is_some() {
+            let problem =
+                "--weight-updates is for --device sim: the CPU reads weights where they are";
+            return Err(Failure::Usage(problem.to_owned()));
+        }
+        Ok(Training::Cpu(Cpu::new(threads).with_matmul_precision(precision)))
     }
 }
 

@@ -114,7 +114,8 @@ pub(crate) struct Train {
     /// Compute nearly all forward results again in the backward pass: a third more work for far less memory
     #[arg(long)]
     pub(super) recompute: bool,
-    /// Factor of the loss, for devices that compute gradients in f16: a number, `dynamic` or `off` [default: off]
+    /// Factor of the loss, for devices that compute gradients in f16: a number, `dynamic` or `off` [default: off; on
+    /// the engine dynamic]
     #[arg(long, value_name = "SCALE")]
     pub(super) loss_scale: Option<LossScaling>,
     /// Threads; 0 takes all cores

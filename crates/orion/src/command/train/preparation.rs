@@ -248,6 +248,11 @@ impl Plan<'_> {
         let threads = usize::from(self.options.threads);
         let device = self.options.device.open(threads, settings.precision)?;
         if device.backend().training_form().in_half && settings.loss_scaling == LossScaling::Off {
+            if self.options.loss_scale == Some(LossScaling::Off) {
+                let problem = "--loss-scale off: the engine computes gradients in f16, where small ones vanish; \
+                               give a number or dynamic, or train on the CPU";
+                return Err(Failure::Usage(problem.to_owned()));
+            }
             settings.loss_scaling = LossScaling::Dynamic;
         }
         Ok(device)

@@ -6,7 +6,9 @@ use orion_llm::Checkpoint;
 use orion_llm::block::Weights;
 use orion_llm::data::{TokenFile, TokenFileOptions};
 use orion_llm::model::architecture;
-use orion_llm::train::{Decay, ModelFolder, RunState, Saved, Settings, TrainingProgram};
+use orion_llm::train::{
+    Decay, LossScale, LossScaling, ModelFolder, RunState, Saved, Settings, TrainingProgram,
+};
 use serde_json::{Value as Json, json};
 
 use super::plan::{Plan, Start};
@@ -78,8 +80,16 @@ impl Plan<'_> {
         if options.dtype.is_some_and(|given| given != settings.precision) {
             return Err(other_config("--dtype", &settings.precision.to_string()));
         }
-        if options.loss_scale.is_some_and(|given| given != settings.loss_scaling) {
-            return Err(other_config("--loss-scale", &settings.loss_scaling.to_string()));
+        // A run that moves to another device may begin to scale its loss there, or cease to.
+        match options.loss_scale {
+            Some(given) if given != settings.loss_scaling => {
+                if ![given, settings.loss_scaling].contains(&LossScaling::Off) {
+                    return Err(other_config("--loss-scale", &settings.loss_scaling.to_string()));
+                }
+                settings.loss_scaling = given;
+                state.loss_scale = LossScale::new(given);
+            }
+            _ => {}
         }
         if options.validation.is_some_and(|given| given != settings.validation_fraction) {
             return Err(other_config("--validation", &settings.validation_fraction.to_string()));
