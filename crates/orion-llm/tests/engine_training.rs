@@ -11,6 +11,7 @@ mod curve;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use curve::{STEPS, batch, distance, expected, losses, stream};
 use orion_compiler::grad::Saving;
@@ -25,7 +26,8 @@ use orion_runtime::Backend;
 use orion_runtime::cpu::Cpu;
 use orion_runtime::neural_engine::simulator::{Limits, Numerics, Settings, Simulator};
 use orion_runtime::neural_engine::{
-    BlobFiles, Device, EngineOptions, NeuralEngine, Port, ProgramSource, Request, WeightUpdates,
+    BlobFiles, CompiledProgram, Counters, Description, Device, DeviceError, EngineOptions,
+    NeuralEngine, Port, ProgramSource, Request, Surface, WeightUpdates,
 };
 
 fn settings(numerics: Numerics) -> Settings {
@@ -299,6 +301,58 @@ fn the_cost_model_decides_what_is_computed_again() {
         });
     assert!(costs[0] != costs[1] && costs[1] != costs[2], "{costs:?}");
     assert_eq!(Some(cost(&chosen)), costs.into_iter().reduce(f64::min));
+}
+
+/// A device that gives out surfaces of half the size from some call on.
+#[derive(Debug)]
+struct Stingy {
+    device: Simulator,
+    from: usize,
+    calls: AtomicUsize,
+}
+
+impl Device for Stingy {
+    fn description(&self) -> &Description {
+        self.device.description()
+    }
+
+    fn compile(&self, source: &ProgramSource<'_>) -> Result<Box<dyn CompiledProgram>, DeviceError> {
+        self.device.compile(source)
+    }
+
+    fn surface(&self, bytes: usize) -> Result<Surface, DeviceError> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        self.device.surface(if call < self.from { bytes } else { bytes / 2 })
+    }
+
+    fn counters(&self) -> Counters {
+        self.device.counters()
+    }
+}
+
+#[test]
+fn what_fails_beside_the_engine_ends_the_step_too() {
+    let counted = |from| {
+        let device = Simulator::new(settings(Numerics::Fast));
+        let device = Arc::new(Stingy { device, from, calls: AtomicUsize::new(0) });
+        let options =
+            EngineOptions { cut: Some(Cut::Parts), threads: 2, ..EngineOptions::default() };
+        (Arc::clone(&device), NeuralEngine::new(device, options))
+    };
+    let (device, engine) = counted(usize::MAX);
+    let mut plain = trainer("llama-tied", &engine).unwrap();
+    let proof = device.calls.load(Ordering::Relaxed);
+    plain.step(&[batch(&stream(), 0)]).unwrap();
+    let all = device.calls.load(Ordering::Relaxed);
+    // Surfaces of weights are made first, and written beside the engine; then those of values.
+    for from in (proof..all).step_by(3) {
+        let (_, engine) = counted(from);
+        let mut trainer = trainer("llama-tied", &engine).unwrap();
+        let before = trainer.parameters().to_vec();
+        let failed = trainer.step(&[batch(&stream(), 0)]).unwrap_err().to_string();
+        assert!(failed.contains("ANE004"), "{from}: {failed}");
+        assert!(trainer.parameters() == before);
+    }
 }
 
 /// Compiles, loads and runs a program on surfaces of zeros.
