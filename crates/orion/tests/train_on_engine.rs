@@ -120,7 +120,7 @@ fn a_benchmark_says_what_a_step_takes_here_and_on_the_chip() {
     let engine = &report["neural_engine"];
     assert_eq!(engine["device"], "simulated M4 Max, in-memory");
     let parts = engine["parts"].as_array().expect("parts");
-    assert_eq!(parts.len(), 7);
+    assert_eq!(parts.len(), 8);
     assert!(parts.iter().all(|part| part["measured_ms"].as_f64() > Some(0.0)), "{parts:?}");
     let modelled: f64 = parts.iter().filter_map(|part| part["modelled_ms"].as_f64()).sum();
     let step = engine["modelled_step_ms"].as_f64().expect("a step");

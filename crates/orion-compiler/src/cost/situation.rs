@@ -61,6 +61,8 @@ pub struct Host {
     pub lock: f64,
     /// Operations/s of products of f32 matrices, all cores.
     pub multiply: f64,
+    /// Cores that share conversions of large operands.
+    pub cores: f64,
     /// Bytes/s of memory that all cores read and write in long loops, as an optimiser does.
     pub memory: f64,
 }
@@ -68,12 +70,14 @@ pub struct Host {
 /// A host as it was measured: M4 Max (RU). Copies of 0.4 to 17 MB run at 56 to 90 GB/s; 2.4 million numbers take 0.54 ms.
 /// Nobody has published the rest. Products: the classifier of Stories110M, 256 · 768 · 32,000 there and back, takes 8.8 to 10.7 ms
 /// (D4, M5 and M4; inferred: two of its three products). Memory: two such copies at a time, which is cautious.
+/// Cores: eight of twelve fast ones.
 pub const HOST: Host = Host {
     copy: 60e9,
     interleave: 10e9,
     convert: 2.4e6 / 0.54e-3,
     lock: 0.6e-6,
     multiply: 2.0 * 2.0 * 256.0 * 768.0 * 32e3 / 9.75e-3,
+    cores: 8.0,
     memory: 240e9,
 };
 
@@ -89,7 +93,14 @@ impl Staging {
         }
     }
 
-    /// Seconds that it takes.
+    /// Seconds that it takes where cores share the conversions, which read and write six bytes for each number.
+    pub fn shared_seconds(&self, host: &Host) -> f64 {
+        let converted = self.converted as f64;
+        let alone = Self { converted: 0, ..*self }.seconds(host);
+        alone + (converted / (host.convert * host.cores)).max(6.0 * converted / host.memory)
+    }
+
+    /// Seconds that it takes on one core.
     pub fn seconds(&self, host: &Host) -> f64 {
         self.copied as f64 / host.copy
             + self.interleaved as f64 / host.interleave

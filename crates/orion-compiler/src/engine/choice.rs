@@ -113,7 +113,7 @@ pub fn choice(
                 if weights.insert(weight.program.to_string()) {
                     let converted = weight.ty().elements() as u64;
                     let staging = Staging { converted, surfaces: 1, ..Staging::default() };
-                    choice.copies += staging.seconds(&HOST);
+                    choice.copies += staging.shared_seconds(&HOST);
                 }
             }
         }

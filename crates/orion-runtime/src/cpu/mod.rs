@@ -75,6 +75,11 @@ impl Cpu {
         Self { precision, ..self }
     }
 
+    /// What kernels run on.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
     /// Threads that kernels run on.
     pub fn threads(&self) -> usize {
         self.pool.threads()

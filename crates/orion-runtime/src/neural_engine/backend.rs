@@ -11,6 +11,7 @@ use orion_compiler::engine::{self, PipelineError, WeightForm};
 use orion_compiler::mil::lower::Storage;
 use orion_compiler::partition::{Cut, Side};
 use orion_compiler::{Op, Program, TensorType, Verified, verify};
+use orion_kernels::Pool;
 
 use super::blobs::Blob;
 use super::build::PlanBuilder;
@@ -172,6 +173,7 @@ impl Backend for NeuralEngine {
         Ok(Arc::new(EngineExecutable {
             device: Arc::clone(&self.device),
             host,
+            pool: Arc::clone(self.host.pool()),
             weights,
             identity,
             options: self.options.clone(),
@@ -187,6 +189,7 @@ pub(super) type Plans = Arc<RwLock<Vec<Arc<EnginePlan>>>>;
 struct EngineExecutable {
     device: Arc<dyn Device>,
     host: Arc<dyn Executable>,
+    pool: Arc<Pool>,
     weights: Arc<WeightSet>,
     /// Of the weights, where constants are kept.
     identity: Option<u128>,
@@ -306,7 +309,7 @@ impl Executable for EngineExecutable {
     fn session(&self) -> Box<dyn Session> {
         Box::new(EngineSession::new(
             Arc::clone(&self.device),
-            Arc::clone(&self.host),
+            (Arc::clone(&self.host), Arc::clone(&self.pool)),
             Arc::clone(&self.programs),
             self.options.updates,
             self.options.recorder.clone(),

@@ -7,6 +7,7 @@ use std::sync::mpsc::Receiver;
 
 use orion_compiler::cost::{HOST, Staging};
 use orion_compiler::{TensorType, ValueId};
+use orion_kernels::Pool;
 
 use super::parameters::{Parameters, Progress};
 use super::plan::{EnginePlan, HostStep, is_integer};
@@ -54,6 +55,7 @@ pub(super) struct Beside<'a> {
     /// Surfaces of weights that have to be staged; none where they are there.
     pub(super) staged: Option<&'a [Option<Surface>]>,
     pub(super) progress: &'a Progress,
+    pub(super) pool: &'a Pool,
     pub(super) times: &'a Times,
     pub(super) recorder: Option<&'a Arc<Recorder>>,
 }
@@ -75,13 +77,15 @@ impl Background {
         let ends = Ends(beside.progress);
         if let Some(surfaces) = beside.staged {
             for (weight, surface) in beside.plan.weights.iter().zip(surfaces) {
+                let mut seconds = 0.0;
                 if let Some(surface) = surface {
                     let name =
                         || weight.port.as_ref().map_or("weight", |port| &port.name).to_owned();
                     let _span = beside.recorder.map(|recorder| recorder.span("weights", name()));
-                    beside.parameters.stage(weight, surface, beside.times)?;
+                    let means = (beside.pool, beside.times);
+                    seconds = beside.parameters.stage(weight, surface, means)?;
                 }
-                beside.progress.advance();
+                beside.progress.advance(seconds);
             }
         }
         drop(ends);

@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use orion_compiler::TensorType;
 use orion_compiler::cost::{HOST, Preparation, Staging};
 
+use orion_kernels::Pool;
+
 use super::build::renewed_constants;
 use super::plan::{EnginePlan, EngineStep, Renewal, Step, Weight};
 use super::session::{failed, load};
@@ -47,19 +49,21 @@ impl<'a> Parameters<'a> {
             .map_err(|error| refused(&error))
     }
 
-    /// Brings a weight to the engine.
+    /// Brings a weight to the engine. Returns what that takes, modelled, in seconds.
     pub(super) fn stage(
         &self,
         weight: &Weight,
         surface: &Surface,
-        times: &Times,
-    ) -> Result<(), RunError> {
-        let Some(port) = &weight.port else { return Ok(()) };
+        (pool, times): (&Pool, &Times),
+    ) -> Result<f64, RunError> {
+        let Some(port) = &weight.port else { return Ok(0.0) };
         let _timing = times.begin(Part::WeightUpdate);
         let converted = port.elements() as u64;
         let staging = Staging { converted, surfaces: 1, ..Staging::default() };
-        times.model(Part::WeightUpdate, staging.seconds(&HOST));
-        surface.write_f32(port, &self.weight(weight)?).map_err(failed)
+        let seconds = staging.shared_seconds(&HOST);
+        times.model(Part::WeightUpdate, seconds);
+        surface.write_shared_f32(pool, port, &self.weight(weight)?).map_err(failed)?;
+        Ok(seconds)
     }
 
     /// A program with these parameters as its constants, loaded. The one before it has gone already.
@@ -119,8 +123,8 @@ pub(super) fn renewals(plan: &EnginePlan) -> impl Iterator<Item = (&EngineStep, 
 /// How far weights have come that one thread stages and another waits for.
 #[derive(Default)]
 pub(super) struct Progress {
-    /// Weights that are staged, and whether there will be no more.
-    state: Mutex<(usize, bool)>,
+    /// For each weight that is staged when that was, by the modelled clock of the run; and whether there will be no more.
+    state: Mutex<(Vec<f64>, bool)>,
     changed: Condvar,
 }
 
@@ -132,9 +136,10 @@ impl Progress {
         progress
     }
 
-    /// One more is there.
-    pub(super) fn advance(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).0 += 1;
+    /// One more is there, so many modelled seconds after the one before.
+    pub(super) fn advance(&self, seconds: f64) {
+        let ready = &mut self.state.lock().unwrap_or_else(PoisonError::into_inner).0;
+        ready.push(ready.last().unwrap_or(&0.0) + seconds);
         self.changed.notify_all();
     }
 
@@ -144,12 +149,13 @@ impl Progress {
         self.changed.notify_all();
     }
 
-    /// Waits for a weight.
-    pub(super) fn wait_for(&self, index: usize) {
+    /// Waits for a weight; returns when it was there, in modelled seconds of the run.
+    pub(super) fn wait_for(&self, index: usize) -> f64 {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        while state.0 <= index && !state.1 {
+        while state.0.len() <= index && !state.1 {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        state.0.get(index).copied().unwrap_or(0.0)
     }
 }
 

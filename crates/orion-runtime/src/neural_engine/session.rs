@@ -6,13 +6,14 @@ use std::sync::{Arc, PoisonError};
 
 use orion_compiler::engine::LAST;
 use orion_compiler::{TensorType, ValueId};
+use orion_kernels::Pool;
 
 use super::backend::Plans;
 use super::background::{Background, Numbers, write};
 use super::parameters::Parameters;
 use super::pieces::span;
 use super::plan::{EnginePlan, Step, is_integer};
-use super::times::Times;
+use super::times::{Part, Times};
 use super::training::{Deferring, defer};
 use super::updates::WeightUpdates;
 use super::{CompiledProgram, Device, DeviceError, Port, Request, Surface};
@@ -27,6 +28,8 @@ pub(super) const TRIES: usize = 3;
 pub(super) struct EngineSession {
     pub(super) device: Arc<dyn Device>,
     pub(super) host: Box<dyn Session>,
+    /// What copies of weights are shared by.
+    pub(super) pool: Arc<Pool>,
     /// Where `host` and what runs beside the engine come from.
     pub(super) cpu: Arc<dyn Executable>,
     /// Made for the first step that is trained, and lent while one is.
@@ -79,7 +82,7 @@ pub(super) struct Held {
 impl EngineSession {
     pub(super) fn new(
         device: Arc<dyn Device>,
-        cpu: Arc<dyn Executable>,
+        (cpu, pool): (Arc<dyn Executable>, Arc<Pool>),
         programs: Plans,
         updates: WeightUpdates,
         recorder: Option<Arc<Recorder>>,
@@ -88,6 +91,7 @@ impl EngineSession {
         Self {
             device,
             host: cpu.session(),
+            pool,
             cpu,
             background: None,
             updates,
@@ -179,7 +183,11 @@ impl EngineSession {
                 }
                 (Step::Engine(step), deferring) => {
                     if let (Some(deferring), Some(last)) = (deferring, step.last_weight()) {
-                        deferring.progress.wait_for(last);
+                        let timing = self.times.begin(Part::Waiting);
+                        let ready = deferring.progress.wait_for(last);
+                        drop(timing);
+                        let now = self.times.modelled_engine() - deferring.started;
+                        self.times.model(Part::Waiting, ready - now);
                     }
                     self.run_engine(plan, memory, step)?;
                 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use orion_compiler::mil::blob::BlobType;
+use orion_kernels::Pool;
 use orion_kernels::surface::{Element, read_rows, write_rows};
 
 use super::{Detail, DeviceError, Port, Region};
@@ -70,6 +71,31 @@ impl Surface {
     /// When the surface is too small for the operand, or `x` has not its elements.
     pub fn write_f32(&self, port: &Port, x: &[f32]) -> Result<(), DeviceError> {
         self.write_region_f32(port, &port.whole(), x)
+    }
+
+    /// [`write_f32`](Self::write_f32) on all threads, for large operands.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn write_shared_f32(&self, pool: &Pool, port: &Port, x: &[f32]) -> Result<(), DeviceError> {
+        let rows = port.planes() * port.height;
+        let is_even = port.plane_stride == port.height * port.row_stride;
+        if !is_even || port.elements() == 0 {
+            return self.write_f32(port, x);
+        }
+        let element = self.check(port, &port.whole(), x.len())?;
+        self.count(x.len() * element.bytes());
+        let (stride, width) = (port.row_stride, port.width);
+        let some = rows.div_ceil(pool.threads());
+        self.memory.write(&mut |bytes| {
+            let end = (rows * stride).min(bytes.len());
+            pool.for_each_part_mut(&mut bytes[..end], some * stride, |index, part| {
+                let first = index * some;
+                let numbers = first * width..(first + some).min(rows) * width;
+                write_rows(element, part, stride, width, &x[numbers]);
+            });
+        });
+        Ok(())
     }
 
     /// Reads a part of an operand.

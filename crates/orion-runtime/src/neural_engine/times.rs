@@ -19,17 +19,20 @@ pub enum Part {
     Staging,
     /// New weights brought to the engine: copied, patched or compiled.
     WeightUpdate,
+    /// Programs that wait for new weights which are copied beside them.
+    Waiting,
 }
 
 impl Part {
     /// All of them, in the order of a step.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Forward,
         Self::Backward,
         Self::Host,
         Self::WeightGradients,
         Self::Staging,
         Self::WeightUpdate,
+        Self::Waiting,
     ];
 
     /// What reports call it.
@@ -41,6 +44,7 @@ impl Part {
             Self::WeightGradients => "gradients of weights",
             Self::Staging => "staging",
             Self::WeightUpdate => "weight update",
+            Self::Waiting => "waiting for weights",
         }
     }
 }
@@ -62,6 +66,12 @@ impl Times {
     /// Seconds that a part takes on the chip and its host, modelled.
     pub fn modelled(&self, part: Part) -> f64 {
         self.parts[part as usize].1.load(Ordering::Relaxed) as f64 * 1e-9
+    }
+
+    /// What the engine and those that it waits for have taken so far, modelled, in seconds.
+    pub(super) fn modelled_engine(&self) -> f64 {
+        let parts = [Part::Forward, Part::Backward, Part::Host, Part::Staging, Part::Waiting];
+        parts.map(|part| self.modelled(part)).iter().sum()
     }
 
     /// Runs of programs.

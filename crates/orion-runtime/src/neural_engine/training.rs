@@ -21,6 +21,8 @@ pub(super) struct Deferring<'s, 'p> {
     /// What was sent already.
     pub(super) sent: BTreeSet<ValueId>,
     pub(super) progress: &'s Progress,
+    /// The modelled clock when the run began, in seconds.
+    pub(super) started: f64,
 }
 
 impl EngineSession {
@@ -59,6 +61,7 @@ impl EngineSession {
         }
         let progress = if is_current { Progress::complete() } else { Progress::default() };
         let (times, recorder) = (Arc::clone(&self.times), self.recorder.clone());
+        let pool = Arc::clone(&self.pool);
         let idle = self.background.take();
         let mut background = idle.unwrap_or_else(|| Background::new(self.cpu.session()));
         let beside = Beside {
@@ -66,6 +69,7 @@ impl EngineSession {
             parameters,
             staged: (!is_current).then_some(&weights),
             progress: &progress,
+            pool: &pool,
             times: &times,
             recorder: recorder.as_ref(),
         };
@@ -73,7 +77,8 @@ impl EngineSession {
             let (tasks, queue) = mpsc::channel();
             let (background, beside) = (&mut background, &beside);
             let worker = scope.spawn(move || background.work(beside, &queue, theirs));
-            let deferring = Deferring { tasks: &tasks, sent: BTreeSet::new(), progress: &progress };
+            let (sent, started) = (BTreeSet::new(), times.modelled_engine());
+            let deferring = Deferring { tasks: &tasks, sent, progress: &progress, started };
             let ended = self.steps(plan, memory, Some(&beside.parameters), Some(deferring));
             drop(tasks);
             let worked = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -1,9 +1,11 @@
 //! Shapes that others reported to fail and to work (facts §0.4), with surfaces of the size of the packed data, as they allocated
 //! them: rows of 64 bytes explain all of them.
 
+use orion_compiler::mil::blob::BlobType;
 use orion_compiler::target::{Chip, Route};
+use orion_kernels::{Isa, Pool};
 use orion_runtime::neural_engine::simulator::{Layout, Numerics, Settings, Simulator};
-use orion_runtime::neural_engine::{BlobFiles, Device, DeviceError, Port};
+use orion_runtime::neural_engine::{BlobFiles, Device, DeviceError, Port, Surface};
 
 use crate::fixture::{Loaded, exact, program, settings};
 
@@ -116,5 +118,38 @@ fn the_packed_layout_is_an_option_and_the_same_for_even_rows() {
         loaded.write("x", &x);
         loaded.eval().unwrap();
         assert_eq!(loaded.read("y"), x);
+    }
+}
+
+#[test]
+fn threads_that_share_a_copy_write_what_one_thread_writes() {
+    let device = Simulator::new(Settings::default());
+    for (channels, height, width, row_stride) in [(5, 1, 24, 64), (7, 3, 32, 64), (1, 1, 1, 64)] {
+        let port = Port {
+            name: "w".to_owned(),
+            symbol: 0,
+            batch: 1,
+            channels,
+            height,
+            width,
+            row_stride,
+            plane_stride: height * row_stride,
+            bytes: channels * height * row_stride,
+            element: BlobType::F16,
+        };
+        let x: Vec<f32> = (0..port.elements()).map(|at| at as f32 / 3.0).collect();
+        let bytes = |write: &dyn Fn(&Surface)| {
+            let surface = device.surface(port.bytes).unwrap();
+            write(&surface);
+            let mut bytes = Vec::new();
+            surface.memory().read(&mut |memory| bytes.extend_from_slice(memory));
+            bytes
+        };
+        let alone = bytes(&|surface| surface.write_f32(&port, &x).unwrap());
+        for threads in [1, 2, 3, 16] {
+            let pool = Pool::new(threads, Isa::detect());
+            let shared = bytes(&|surface| surface.write_shared_f32(&pool, &port, &x).unwrap());
+            assert!(shared == alone, "{threads} threads, {channels} x {height} x {width}");
+        }
     }
 }
