@@ -36,8 +36,9 @@ pub fn f32_to_bf16(pool: &Pool, out: &mut [bf16], x: &[f32]) {
     });
 }
 
+/// `out = x` rounded, for as many as there are of both.
 #[inline(always)]
-fn narrow<const FUSED: bool>(out: &mut [bf16], x: &[f32]) {
+pub(crate) fn narrow<const FUSED: bool>(out: &mut [bf16], x: &[f32]) {
     for (out, &x) in out.iter_mut().zip(x) {
         let bits = x.to_bits();
         let rounded = (bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16;

@@ -115,6 +115,11 @@ impl Pool {
         self.isa
     }
 
+    /// Whether a job runs, so that another one would be done by its caller alone.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.shared.busy.0.load(Ordering::Relaxed)
+    }
+
     /// Calls `job(thread)` once for every `thread` in `0..threads()` and returns when all have ended.
     ///
     /// Called from inside a job, or while another thread's job runs, it does all the parts on the calling thread.

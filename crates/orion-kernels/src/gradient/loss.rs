@@ -1,13 +1,28 @@
-//! The loss of a language model, from the last hidden states: output projection, cross entropy and both gradients, a few
+//! The loss of a language model, from the last hidden states: output projection, cross entropy and both gradients, some
 //! rows at a time, so that the logits of all tokens are never in memory together.
+//!
+//! What is kept of a row's logits are exponentials relative to a reference. Products in bf16 take them as they are, rounded
+//! once, in half the memory; what makes them shares of their sum is a factor of the row's hidden states and gradient.
+
+use half::bf16;
 
 use crate::Pool;
+use crate::convert::narrow;
 use crate::exp::exp;
-use crate::matmul::{MatrixView, Scratch, grow, product};
+use crate::matmul::{
+    Bf16Rows, MatrixView, ProductTile, Scratch, TILE_STRIDE, bf16_product, grow, product,
+    product_tiles,
+};
+use crate::memory::{FloatBuffer, PageBuffer};
+use crate::pool::{DisjointMut, split};
 use crate::vectorize::{largest, share, sum_by, vectorized};
 
-/// Bytes of logits that are in memory at a time.
-const LOGITS: usize = 32 << 20;
+/// Bytes of exponentials that are in memory at a time.
+const EXPONENTIALS: usize = 32 << 20;
+/// Most rows whose exponentials are in memory at a time.
+const MOST_ROWS: usize = 512;
+/// Sums of exponentials beyond this, or its inverse, are taken again relative to the row's largest logit.
+const LARGEST_SUM: f64 = 1e18;
 
 /// Where gradients go; both are overwritten.
 pub struct LossGradients<'a> {
@@ -21,7 +36,7 @@ pub struct LossGradients<'a> {
 
 /// The mean of `-ln softmax(x · weightᵀ)[label]` over the rows of `x` `[rows, width]` whose label is not `ignore`, and its
 /// gradients when asked for. A label outside of the classes adds no loss but counts. Without any row that counts, the
-/// loss is zero.
+/// loss is zero. Nothing is computed for rows without loss.
 ///
 /// # Panics
 /// When sizes do not fit: `weight` is `[classes, width]`, `labels` `[rows]`.
@@ -34,37 +49,309 @@ pub fn linear_cross_entropy(
     ignore: i32,
     mut gradients: Option<LossGradients<'_>>,
 ) -> f32 {
-    let rows = labels.len();
     let (classes, width) = (weight.row_count(), weight.column_count());
-    assert_eq!((x.row_count(), x.column_count()), (rows, width), "a hidden state for each label");
+    assert_eq!((x.row_count(), x.column_count()), (labels.len(), width), "a state for each label");
     let counted = labels.iter().filter(|&&label| label != ignore).count().max(1) as f32;
-    let block = (LOGITS / (4 * classes).max(1)).clamp(16, 512).min(rows.max(1));
-    let mut buffer = scratch.logits.take();
-    let logits = grow(&mut buffer, block * classes);
-    let mut loss = 0.0;
-    if let Some(LossGradients { weight, .. }) = &mut gradients
-        && rows == 0
-    {
-        weight.fill(0.0);
-    }
-    for first in (0..rows).step_by(block) {
-        let labels = &labels[first..(first + block).min(rows)];
-        let count = labels.len();
-        let part = x.rows_from(first, count);
-        let logits = &mut logits[..count * classes];
-        product(pool, scratch, &part, &weight.transposed(), logits, classes, false);
-        let of_logits = gradients.as_ref().map(|gradients| gradients.of_loss / counted);
-        loss += rows_loss(pool, logits, labels, classes, ignore, of_logits);
-        if let Some(gradients) = &mut gradients {
-            let slopes = MatrixView::rows(logits, count, classes).as_precise_as(weight);
-            let of_x = &mut gradients.x[first * width..];
-            product(pool, scratch, &slopes, weight, of_x, width, false);
-            let of_weight = &mut *gradients.weight;
-            product(pool, scratch, &slopes.transposed(), &part, of_weight, width, first > 0);
+    let chosen = |(row, &label): (usize, &i32)| {
+        let class =
+            usize::try_from(label).ok().filter(|&class| label != ignore && class < classes)?;
+        Some((row, class))
+    };
+    let rows: Vec<_> = labels.iter().enumerate().filter_map(chosen).collect();
+    if let Some(LossGradients { x, weight, .. }) = &mut gradients {
+        if rows.len() < labels.len() {
+            x.fill(0.0);
         }
+        if rows.is_empty() || width == 0 {
+            weight.fill(0.0);
+        }
+    }
+    let in_bf16 = weight.is_in_bf16();
+    // Whole lines of the cache for each tile's row.
+    let stride = classes.next_multiple_of(TILE_STRIDE);
+    let bytes = if in_bf16 { size_of::<bf16>() } else { size_of::<f32>() };
+    let most = (EXPONENTIALS / (bytes * stride).max(1)).clamp(16, MOST_ROWS);
+    let blocks = rows.len().div_ceil(most);
+    let mut buffer = scratch.logits.take();
+    let mut loss = 0.0;
+    for index in 0..blocks {
+        let rows = &rows[split(rows.len(), blocks, index)];
+        let mut block = Block::new(pool, x, weight, rows, stride);
+        let Some(LossGradients { of_loss, x, weight: of_weight }) = &mut gradients else {
+            loss += block.sum_up(scratch, &mut Kept::Nothing);
+            continue;
+        };
+        let room = (rows.len() * stride * bytes).div_ceil(size_of::<f32>());
+        grow(&mut buffer, room);
+        let mut kept = Kept::in_buffer(&mut buffer, in_bf16, rows.len() * stride);
+        loss += block.sum_up(scratch, &mut kept);
+        block.gradients(scratch, &mut kept, *of_loss / counted, x, (of_weight, index > 0));
     }
     scratch.logits = buffer;
     (loss / f64::from(counted)) as f32
+}
+
+/// The exponentials of a block of rows; then their gradients, but for a factor of each row.
+enum Kept<'a> {
+    Nothing,
+    Bf16(&'a mut [bf16]),
+    F32(&'a mut [f32]),
+}
+
+impl<'a> Kept<'a> {
+    fn in_buffer(buffer: &'a mut Option<PageBuffer>, in_bf16: bool, len: usize) -> Self {
+        let Some(pages) = buffer else { return Self::Nothing };
+        if in_bf16 {
+            Self::Bf16(&mut pages.as_mut_slice()[..len])
+        } else {
+            Self::F32(&mut pages.as_mut_slice()[..len])
+        }
+    }
+
+    /// To be written by several threads.
+    fn shared(&mut self) -> Shared<'_> {
+        match self {
+            Self::Nothing => Shared::Nothing,
+            Self::Bf16(all) => Shared::Bf16(DisjointMut::new(all)),
+            Self::F32(all) => Shared::F32(DisjointMut::new(all)),
+        }
+    }
+}
+
+enum Shared<'a> {
+    Nothing,
+    Bf16(DisjointMut<'a, bf16>),
+    F32(DisjointMut<'a, f32>),
+}
+
+/// Rows whose loss is computed together.
+struct Block<'a> {
+    pool: &'a Pool,
+    weight: &'a MatrixView<'a>,
+    /// Each row's number and the class of its label.
+    rows: &'a [(usize, usize)],
+    /// Their hidden states.
+    x: FloatBuffer,
+    stride: usize,
+    /// What is subtracted from each row's logits.
+    references: Vec<f32>,
+    /// Sums of exponentials.
+    sums: Vec<f64>,
+    /// Logits of the labels.
+    scores: Vec<f32>,
+}
+
+impl<'a> Block<'a> {
+    fn new(
+        pool: &'a Pool,
+        x: &MatrixView<'_>,
+        weight: &'a MatrixView<'a>,
+        rows: &'a [(usize, usize)],
+        stride: usize,
+    ) -> Self {
+        let width = weight.column_count();
+        let mut states = FloatBuffer::zeroed(rows.len() * width);
+        let mut references = vec![0.0; rows.len()];
+        let mut chosen = vec![0.0; width];
+        let own = states.chunks_exact_mut(width.max(1)).zip(&mut references);
+        for ((state, reference), &(row, class)) in own.zip(rows) {
+            x.copy_row(row, state);
+            // About the label's logit: near the largest one, or else the loss is large.
+            weight.copy_row(class, &mut chosen);
+            let (a, b) = (&*state, &*chosen);
+            *reference = vectorized!(pool.isa(), dot(a: &[f32], b: &[f32]) -> f32);
+        }
+        let (sums, scores) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
+        Self { pool, weight, rows, x: states, stride, references, sums, scores }
+    }
+
+    /// The rows' summed loss. Keeps the exponentials.
+    fn sum_up(&mut self, scratch: &mut Scratch, kept: &mut Kept<'_>) -> f64 {
+        self.exponentials(scratch, kept);
+        let fits = |sum: &f64| (1.0 / LARGEST_SUM..LARGEST_SUM).contains(sum);
+        if !self.sums.iter().all(fits) {
+            self.refer_to_largest(scratch);
+            self.exponentials(scratch, kept);
+        }
+        let rows = self.sums.iter().zip(&self.references).zip(&self.scores);
+        rows.map(|((sum, &reference), &score)| sum.ln() + f64::from(reference) - f64::from(score))
+            .sum()
+    }
+
+    /// Calls `take` with every tile of the logits, and the state of the rows of `states` that is the thread's.
+    fn logits<S: Send>(
+        &self,
+        scratch: &mut Scratch,
+        states: &mut [S],
+        take: impl Fn(&mut ProductTile<'_>, &mut [S]) + Sync,
+    ) {
+        let (count, width) = (self.rows.len(), self.weight.column_count());
+        let x = MatrixView::rows(&self.x, count, width).as_precise_as(self.weight);
+        let states = DisjointMut::new(states);
+        product_tiles(self.pool, scratch, &x, &self.weight.transposed(), |mut tile| {
+            let own = tile.thread * count + tile.rows.start..tile.thread * count + tile.rows.end;
+            // SAFETY: every thread has its own.
+            take(&mut tile, unsafe { states.slice(own) });
+        });
+    }
+
+    fn exponentials(&mut self, scratch: &mut Scratch, kept: &mut Kept<'_>) {
+        let (count, stride) = (self.rows.len(), self.stride);
+        let mut sums = vec![0.0_f64; self.pool.threads() * count];
+        let mut scores = vec![0.0; count];
+        let (kept, taken) = (kept.shared(), DisjointMut::new(&mut scores));
+        self.logits(scratch, &mut sums, |tile, sums| {
+            for (row, values) in tile.rows.clone().zip(tile.values.chunks(TILE_STRIDE)) {
+                if tile.columns.contains(&self.rows[row].1) {
+                    let lane = self.rows[row].1 - tile.columns.start;
+                    // SAFETY: the label's column is in one tile.
+                    let taken = unsafe { taken.slice(row..row + 1) };
+                    taken[0] = values[lane];
+                }
+            }
+            let (values, lanes) = (&mut *tile.values, tile.columns.len());
+            let references = &self.references[tile.rows.clone()];
+            vectorized!(
+                self.pool.isa(),
+                relate(values: &mut [f32], lanes: usize, references: &[f32], sums: &mut [f64])
+            );
+            for (row, values) in tile.rows.clone().zip(tile.values.chunks(TILE_STRIDE)) {
+                let (values, start) = (&values[..lanes], row * stride + tile.columns.start);
+                let at = start..start + lanes;
+                match &kept {
+                    Shared::Nothing => {}
+                    Shared::F32(kept) => {
+                        // SAFETY: every tile belongs to one thread.
+                        let out = unsafe { kept.slice(at) };
+                        out.copy_from_slice(values);
+                    }
+                    Shared::Bf16(kept) => {
+                        // SAFETY: as above.
+                        let out = unsafe { kept.slice(at) };
+                        vectorized!(self.pool.isa(), narrow(out: &mut [bf16], values: &[f32]));
+                    }
+                }
+            }
+        });
+        self.sums = (0..count).map(|row| sums.iter().skip(row).step_by(count).sum()).collect();
+        self.scores = scores;
+    }
+
+    fn refer_to_largest(&mut self, scratch: &mut Scratch) {
+        let count = self.rows.len();
+        let mut most = vec![f32::NEG_INFINITY; self.pool.threads() * count];
+        self.logits(scratch, &mut most, |tile, most| {
+            for (most, values) in most.iter_mut().zip(tile.values.chunks(TILE_STRIDE)) {
+                *most = most.max(largest(&values[..tile.columns.len()]));
+            }
+        });
+        let largest_of =
+            |row| most.iter().skip(row).step_by(count).copied().fold(f32::NEG_INFINITY, f32::max);
+        self.references = (0..count).map(largest_of).collect();
+    }
+
+    /// The gradients of the rows' loss times `factor`. Those of `x` go to their rows.
+    fn gradients(
+        mut self,
+        scratch: &mut Scratch,
+        kept: &mut Kept<'_>,
+        factor: f32,
+        of_x: &mut [f32],
+        (of_weight, accumulate): (&mut [f32], bool),
+    ) {
+        let (pool, weight, stride) = (self.pool, self.weight, self.stride);
+        let (count, classes, width) = (self.rows.len(), weight.row_count(), weight.column_count());
+        let scales = self.slopes(kept, factor);
+        let mut results = FloatBuffer::zeroed(count * width);
+        match kept {
+            Kept::Nothing => return,
+            Kept::Bf16(slopes) => {
+                let slopes = Bf16Rows::strided(slopes, count, classes, stride);
+                bf16_product(pool, scratch, &slopes, weight, &mut results, false);
+                for (x, scale) in self.x.chunks_exact_mut(width.max(1)).zip(&scales) {
+                    x.iter_mut().for_each(|x| *x *= scale);
+                }
+                let x = MatrixView::rows(&self.x, count, width).as_precise_as(weight);
+                bf16_product(pool, scratch, &slopes.transposed(), &x, of_weight, accumulate);
+            }
+            Kept::F32(slopes) => {
+                let slopes =
+                    MatrixView::strided(slopes, count, classes, stride).as_precise_as(weight);
+                product(pool, scratch, &slopes, weight, &mut results, width, false);
+                let x = MatrixView::rows(&self.x, count, width).as_precise_as(weight);
+                product(pool, scratch, &slopes.transposed(), &x, of_weight, width, accumulate);
+            }
+        }
+        let results = results.chunks_exact(width.max(1)).zip(scales);
+        for ((result, scale), &(row, _)) in results.zip(self.rows) {
+            let to = of_x[row * width..].iter_mut();
+            to.zip(result).for_each(|(to, result)| *to = scale * result);
+        }
+    }
+
+    /// Makes the gradients of the logits of exponentials, but for a factor of each row, which it returns: what numbers of
+    /// bf16 are multiplied with would be rounded again.
+    fn slopes(&self, kept: &mut Kept<'_>, factor: f32) -> Vec<f32> {
+        let shares = self.sums.iter().map(|sum| (f64::from(factor) / sum) as f32);
+        match kept {
+            Kept::Nothing => Vec::new(),
+            Kept::Bf16(kept) => {
+                let own = self.sums.iter().zip(&self.references).zip(&self.scores);
+                for ((row, &(_, class)), ((sum, &reference), &score)) in
+                    kept.chunks_exact_mut(self.stride).zip(self.rows).zip(own)
+                {
+                    let exponential = (f64::from(score) - f64::from(reference)).exp();
+                    row[class] = bf16::from_f64(exponential - sum);
+                }
+                shares.collect()
+            }
+            Kept::F32(kept) => {
+                let (shares, stride): (Vec<f32>, _) = (shares.collect(), self.stride);
+                share(self.pool, kept, stride, |part, at| {
+                    for (index, row) in part.chunks_exact_mut(stride).enumerate() {
+                        let (share, class) =
+                            (shares[at / stride + index], self.rows[at / stride + index].1);
+                        row.iter_mut().for_each(|x| *x *= share);
+                        row[class] -= factor;
+                    }
+                });
+                vec![1.0; shares.len()]
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn dot<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0_f32; 16];
+    let (a, a_rest) = a.as_chunks::<16>();
+    let (b, b_rest) = b.as_chunks::<16>();
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..16 {
+            sums[i] += a[i] * b[i];
+        }
+    }
+    sum_by(&sums, |x| x) + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
+}
+
+/// Values of a tile become their exponentials relative to their row's reference, which are added to the row's sum.
+#[inline(always)]
+fn relate<const FUSED: bool>(
+    values: &mut [f32],
+    lanes: usize,
+    references: &[f32],
+    sums: &mut [f64],
+) {
+    for ((row, &reference), sum) in values.chunks_mut(TILE_STRIDE).zip(references).zip(sums) {
+        let (chunks, rest) = row[..lanes].as_chunks_mut::<16>();
+        for chunk in chunks {
+            for x in chunk {
+                *x = exp::<FUSED>(*x - reference);
+            }
+        }
+        rest.iter_mut().for_each(|x| *x = exp::<FUSED>(*x - reference));
+        *sum += f64::from(sum_by(&row[..lanes], |x| x));
+    }
 }
 
 /// `Σ -ln softmax(row)[label]` over the rows of `logits` `[labels, classes]` whose label is not `ignore`; the logits are
@@ -80,53 +367,24 @@ pub fn cross_entropy(
     ignore: i32,
 ) -> f64 {
     assert_eq!(logits.len(), labels.len() * classes, "a row for each label");
-    rows_loss(pool, logits, labels, classes, ignore, None)
-}
-
-/// The summed loss of rows of logits, which become their gradients times `factor` where it is given.
-fn rows_loss(
-    pool: &Pool,
-    logits: &mut [f32],
-    labels: &[i32],
-    classes: usize,
-    ignore: i32,
-    factor: Option<f32>,
-) -> f64 {
     let losses: Vec<_> = labels.iter().map(|_| std::sync::atomic::AtomicU32::new(0)).collect();
     share(pool, logits, classes, |logits, at| {
         for (index, row) in logits.chunks_exact_mut(classes).enumerate() {
-            let index = at / classes + index;
-            let label = labels[index];
-            let chosen = usize::try_from(label).ok().filter(|&label| label < classes);
-            let score = chosen.map(|label| row[label]);
-            let spread =
-                vectorized!(pool.isa(), log_sum(row: &mut [f32], factor: Option<f32>) -> f32);
-            if label == ignore {
-                row.fill(0.0);
-                continue;
-            }
-            let Some((label, score)) = chosen.zip(score) else {
-                row.fill(0.0);
-                continue;
-            };
-            if let Some(factor) = factor {
-                row[label] -= factor;
-            }
-            losses[index].store((spread - score).to_bits(), std::sync::atomic::Ordering::Relaxed);
+            let label = labels[at / classes + index];
+            let class = usize::try_from(label).ok().filter(|_| label != ignore);
+            let Some(&score) = class.and_then(|class| row.get(class)) else { continue };
+            let spread = vectorized!(pool.isa(), log_sum(row: &mut [f32]) -> f32);
+            let loss = (spread - score).to_bits();
+            losses[at / classes + index].store(loss, std::sync::atomic::Ordering::Relaxed);
         }
     });
     losses.into_iter().map(|loss| f64::from(f32::from_bits(loss.into_inner()))).sum()
 }
 
-/// `ln Σ exp(row)`; the row becomes `factor · softmax(row)` where a factor is given.
+/// `ln Σ exp(row)`; the row becomes its exponentials, but for a factor.
 #[inline(always)]
-fn log_sum<const FUSED: bool>(row: &mut [f32], factor: Option<f32>) -> f32 {
+fn log_sum<const FUSED: bool>(row: &mut [f32]) -> f32 {
     let most = largest(row);
     row.iter_mut().for_each(|x| *x = exp::<FUSED>(*x - most));
-    let sum = sum_by(row, |x| x);
-    if let Some(factor) = factor {
-        let share = factor / sum;
-        row.iter_mut().for_each(|x| *x *= share);
-    }
-    most + sum.ln()
+    most + sum_by(row, |x| x).ln()
 }

@@ -278,3 +278,90 @@ fn loss_of_labels_some_of_which_are_ignored() {
         assert_eq!(loss_of(&[-1; 6], -1), 0.0);
     }
 }
+
+/// Loss and gradients in f64 of every row whose label is a class.
+fn exact_loss(
+    x: &[f32],
+    weight: &[f32],
+    labels: &[i32],
+    width: usize,
+) -> (f64, Vec<f64>, Vec<f64>) {
+    let count = labels.iter().filter(|&&label| label != -100).count() as f64;
+    let (mut loss, mut dx) = (0.0, vec![0.0; x.len()]);
+    let mut dweight = vec![0.0; weight.len()];
+    for (row, &label) in labels.iter().enumerate() {
+        let Ok(label) = usize::try_from(label) else { continue };
+        let x = &x[row * width..][..width];
+        let dot = |w: &[f32]| -> f64 {
+            w.iter().zip(x).map(|(&w, &x)| f64::from(w) * f64::from(x)).sum()
+        };
+        let scores: Vec<f64> = weight.chunks(width).map(dot).collect();
+        let most = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = scores.iter().map(|score| (score - most).exp()).sum();
+        loss += (sum.ln() + most - scores[label]) / count;
+        for (class, score) in scores.iter().enumerate() {
+            let slope = ((score - most).exp() / sum - f64::from(u8::from(class == label))) / count;
+            for i in 0..width {
+                dx[row * width + i] += slope * f64::from(weight[class * width + i]);
+                dweight[class * width + i] += slope * f64::from(x[i]);
+            }
+        }
+    }
+    (loss, dx, dweight)
+}
+
+/// In blocks of rows, in every precision, and where logits lie far from the label's.
+#[test]
+fn the_loss_of_many_rows_is_that_of_f64_arithmetic() {
+    let (width, classes, rows) = (20, 131, 700);
+    let rounded = |len: usize, seed: u64, size: f32| -> Vec<f32> {
+        let round = |x: f32| half::bf16::from_f32(size * x).to_f32();
+        noise(len, seed).into_iter().map(round).collect()
+    };
+    let labels: Vec<i32> =
+        (0..rows).map(|row| if row % 5 == 3 { -100 } else { row * 37 % 131 }).collect();
+    for (size, far) in [(1.0, false), (40.0, true)] {
+        let x = rounded(labels.len() * width, 1, size);
+        let weight = rounded(classes * width, 2, 1.0);
+        let (loss, dx, dweight) = exact_loss(&x, &weight, &labels, width);
+        assert_eq!(loss > 40.0, far, "labels far below the largest logit: {loss}");
+        let of = |found: &[f32], want: &[f64]| {
+            let distance: f64 =
+                found.iter().zip(want).map(|(&x, y)| (f64::from(x) - y).powi(2)).sum();
+            (distance / want.iter().map(|y| y * y).sum::<f64>()).sqrt()
+        };
+        for (isa, precision) in Isa::available().into_iter().flat_map(|isa| {
+            [
+                (isa, (|m| m) as fn(MatrixView<'_>) -> MatrixView<'_>, 2e-6),
+                (isa, |m| m.in_f16(), 2e-3),
+                (isa, |m| m.in_bf16(), 4e-3),
+            ]
+            .map(|(isa, round, error)| (isa, (round, error)))
+        }) {
+            let (round, error) = precision;
+            let (pool, mut scratch) = (Pool::new(2, isa), Scratch::new());
+            let (mut found_dx, mut found_dweight) = (vec![9.0; dx.len()], vec![9.0; dweight.len()]);
+            let gradients =
+                LossGradients { of_loss: 1.0, x: &mut found_dx, weight: &mut found_dweight };
+            let states = round(MatrixView::rows(&x, labels.len(), width));
+            let projection = round(MatrixView::rows(&weight, classes, width));
+            let found = linear_cross_entropy(
+                &pool,
+                &mut scratch,
+                &states,
+                &projection,
+                &labels,
+                -100,
+                Some(gradients),
+            );
+            let name = format!("{isa:?} {error} {far}");
+            assert!((f64::from(found) - loss).abs() < error * loss, "{name}: {found} for {loss}");
+            for (what, found, want) in [("x", &found_dx, &dx), ("weight", &found_dweight, &dweight)]
+            {
+                let distance = of(found, want);
+                assert!(distance < error, "{name} {what}: {distance:e}");
+            }
+            assert!(found_dx[3 * width..4 * width].iter().all(|&x| x == 0.0), "{name}");
+        }
+    }
+}

@@ -1,8 +1,8 @@
 //! Products of many rows: blocked so that arithmetic is the limit.
 //!
-//! `x` is packed once into blocks of a few rows (`[k][rows]`). For every stretch of a few hundred columns, a thread
-//! widens a panel of weights into its L1 cache and runs the tile kernel down all blocks of `x`; the stretch of `x` stays in
-//! its L2 cache.
+//! A thread has rows and columns of the product to itself. For every stretch of a few hundred columns of `x`, it packs its
+//! rows of `x` into blocks of a few (`[k][rows]`) and its columns of the right operand into panels, and runs the tile kernel
+//! for each block and panel; what it reads again and again stays in its L2 cache.
 //!
 //! The right operand is packed weights or any dense matrix ([`Panels`]); the left one rows of numbers, or with
 //! [`MatrixView`] also columns.
@@ -10,19 +10,26 @@
 //! Where the CPU multiplies 16-bit numbers fast and both operands are rounded to those (or are weights of bf16), they are
 //! pairs of such numbers that travel as if they were f32: the *units* below are columns of f32 or pairs of columns.
 
+mod bf16_rows;
+mod matrix_view;
 mod narrow;
 mod operand;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod registers;
+mod share;
 mod tile;
+mod worker;
 
 use std::ops::Range;
 
-pub use operand::MatrixView;
+pub(crate) use bf16_rows::Bf16Rows;
+pub use matrix_view::MatrixView;
 
 use narrow::Narrow;
-use operand::Panels;
+use operand::{Blocks, Panels};
+use share::Shares;
+use worker::Worker;
 
 use super::{GROUP_ROWS, PackedMatrix, Scratch};
 use crate::{
@@ -33,11 +40,9 @@ use crate::{
 };
 
 /// Most units per pass of any kernel.
-const MAX_DEPTH: usize = 384;
+const MAX_DEPTH: usize = 512;
 /// Blocks that are packed together where `x` is stored by columns: about a kilobyte of each column.
-const BLOCKS_AT_ONCE: usize = 16;
-/// Groups that the widest panel holds.
-const MAX_PANEL_GROUPS: usize = 2;
+const BLOCKS_AT_ONCE: usize = 8;
 
 /// A variant's innermost loop.
 #[derive(Clone, Copy)]
@@ -104,24 +109,42 @@ struct Plan {
     blocks: usize,
 }
 
-/// The packed left operand.
-#[derive(Clone, Copy)]
-struct Left<'a> {
-    packed: &'a [f32],
-    /// What products with it are multiplied with, by block and stretch.
-    scales: &'a [f32],
-    stretches: usize,
-}
-
 /// A right operand and where its product goes.
 struct Right<'a, P> {
     panels: &'a P,
-    out: DisjointMut<'a, f32>,
-    /// Values between the starts of two rows of `out`.
-    stride: usize,
-    /// Whether the product is added to what `out` holds.
-    accumulate: bool,
+    product: Product<'a>,
 }
+
+/// Where a product goes.
+enum Product<'a> {
+    Matrix {
+        out: DisjointMut<'a, f32>,
+        /// Values between the starts of two rows of `out`.
+        stride: usize,
+        /// Whether the product is added to what `out` holds.
+        accumulate: bool,
+    },
+    /// Tile by tile to a function. Products of one stretch only, so that tiles are done when they come.
+    Tiles(&'a TileTaker<'a>),
+}
+
+/// What is done with the tiles of a product.
+type TileTaker<'a> = dyn Fn(ProductTile<'_>) + Sync + 'a;
+
+/// A part of a product.
+pub(crate) struct ProductTile<'a> {
+    /// The thread that has computed it.
+    pub(crate) thread: usize,
+    pub(crate) rows: Range<usize>,
+    pub(crate) columns: Range<usize>,
+    /// Row after row, [`TILE_STRIDE`] values apart; behind the columns may be anything.
+    pub(crate) values: &'a mut [f32],
+}
+
+/// Values between the starts of two rows of a [`ProductTile`]: the width of the widest panel.
+pub(crate) const TILE_STRIDE: usize = 2 * GROUP_ROWS;
+/// Rows of the highest tile.
+const TILE_ROWS: usize = 12;
 
 impl Plan {
     fn new(isa: Isa, kernel: TileKernel, m: usize, columns: usize) -> Self {
@@ -132,12 +155,25 @@ impl Plan {
         Self { kernel, isa, m, units, blocks: m.div_ceil(kernel.rows) }
     }
 
+    /// Columns of a panel.
+    const fn width(&self) -> usize {
+        self.kernel.groups * GROUP_ROWS
+    }
+
     fn panels<P: Panels>(&self, panels: &P) -> usize {
-        panels.columns().div_ceil(self.kernel.groups * GROUP_ROWS)
+        panels.columns().div_ceil(self.width())
     }
 
     fn block(&self, block: usize) -> Range<usize> {
         split(self.m, self.blocks, block)
+    }
+
+    /// The rows of several blocks.
+    fn rows(&self, blocks: &Range<usize>) -> Range<usize> {
+        if blocks.is_empty() {
+            return 0..0;
+        }
+        self.block(blocks.start).start..self.block(blocks.end - 1).end
     }
 
     /// The columns of the left operand, rows of the right one, that these units are of.
@@ -148,15 +184,15 @@ impl Plan {
         }
     }
 
-    /// Where in the packed `x` the stretch of units `depth` of a block lies.
-    fn packed(&self, block: &Range<usize>, depth: &Range<usize>) -> Range<usize> {
-        let start = self.m * depth.start + block.start * depth.len();
-        start..start + block.len() * depth.len()
+    /// Most units of a stretch: those of the kernel, or fewer if that makes no more stretches.
+    fn depth(&self) -> usize {
+        let stretches = self.units.div_ceil(self.kernel.depth).max(1);
+        self.units.div_ceil(stretches).next_multiple_of(2).min(self.kernel.depth)
     }
 
     fn stretches(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let (units, depth) = (self.units, self.kernel.depth);
-        (0..units).step_by(depth).map(move |start| start..(start + depth).min(units))
+        let (units, depth) = (self.units, self.depth());
+        (0..units).step_by(depth.max(1)).map(move |start| start..(start + depth).min(units))
     }
 }
 
@@ -168,21 +204,19 @@ pub(super) fn gemm(
     matrices: &[&PackedMatrix],
     outputs: &mut [&mut [f32]],
 ) {
-    let (m, columns) = (x.row_count(), x.column_count());
     let all_bf16 = matrices.iter().all(|matrix| matrix.format() == WeightFormat::BF16);
     let kernel = TileKernel::of(pool.isa(), all_bf16.then_some(Narrow::Bf16));
     let rights: Vec<_> = matrices
         .iter()
         .zip(outputs)
-        .map(|(&panels, output)| Right {
-            panels,
-            out: DisjointMut::new(output),
-            stride: panels.rows(),
-            accumulate: false,
+        .map(|(&panels, output)| {
+            let (out, stride) = (DisjointMut::new(output), panels.rows());
+            Right { panels, product: Product::Matrix { out, stride, accumulate: false } }
         })
         .collect();
     let x = if kernel.units == Units::Pairs { x.in_bf16() } else { x };
-    run(pool, scratch, &Plan::new(pool.isa(), kernel, m, columns), &x, &rights);
+    let plan = Plan::new(pool.isa(), kernel, x.row_count(), x.column_count());
+    run(pool, scratch, &plan, &x, &rights);
 }
 
 /// `out = x · y`, or `out += x · y` when `accumulate`. Both operands are rounded alike, or not at all. The rows of `out`
@@ -201,12 +235,32 @@ pub fn product(
     stride: usize,
     accumulate: bool,
 ) {
+    to_matrix(pool, scratch, x, y, out, stride, accumulate);
+}
+
+/// [`product`] of a matrix that is stored in bf16.
+pub(crate) fn bf16_product(
+    pool: &Pool,
+    scratch: &mut Scratch,
+    x: &Bf16Rows<'_>,
+    y: &MatrixView<'_>,
+    out: &mut [f32],
+    accumulate: bool,
+) {
+    to_matrix(pool, scratch, x, y, out, y.column_count(), accumulate);
+}
+
+fn to_matrix(
+    pool: &Pool,
+    scratch: &mut Scratch,
+    x: &impl Blocks,
+    y: &MatrixView<'_>,
+    out: &mut [f32],
+    stride: usize,
+    accumulate: bool,
+) {
     let (m, columns) = (x.row_count(), y.column_count());
-    assert_eq!(x.column_count(), y.row_count(), "inner dimensions");
-    assert_eq!(x.narrow(), y.narrow(), "operands that are rounded alike");
-    if m == 0 || columns == 0 {
-        return;
-    }
+    let Some(plan) = plan_of(pool, x, y) else { return };
     assert!(stride >= columns && out.len() >= (m - 1) * stride + columns, "room for the product");
     if x.column_count() == 0 {
         if !accumulate {
@@ -214,122 +268,56 @@ pub fn product(
         }
         return;
     }
-    let kernel = TileKernel::of(pool.isa(), x.narrow());
-    let right = Right { panels: y, out: DisjointMut::new(out), stride, accumulate };
-    run(pool, scratch, &Plan::new(pool.isa(), kernel, m, x.column_count()), x, &[right]);
+    let product = Product::Matrix { out: DisjointMut::new(out), stride, accumulate };
+    run(pool, scratch, &plan, x, &[Right { panels: y, product }]);
 }
 
-fn run<P: Panels>(
+/// `x · y` tile by tile, for who needs not all of it in memory. Operands are as those of [`product`].
+///
+/// # Panics
+/// When the inner dimensions differ or are zero, or the operands are rounded differently.
+pub(crate) fn product_tiles(
+    pool: &Pool,
+    scratch: &mut Scratch,
+    x: &MatrixView<'_>,
+    y: &MatrixView<'_>,
+    take: impl Fn(ProductTile<'_>) + Sync,
+) {
+    assert!(x.column_count() > 0, "columns to sum over");
+    let Some(mut plan) = plan_of(pool, x, y) else { return };
+    plan.kernel.depth = plan.units;
+    run(pool, scratch, &plan, x, &[Right { panels: y, product: Product::Tiles(&take) }]);
+}
+
+/// How to multiply two matrices, if their product has any elements.
+fn plan_of(pool: &Pool, x: &impl Blocks, y: &MatrixView<'_>) -> Option<Plan> {
+    assert_eq!(x.column_count(), y.row_count(), "inner dimensions");
+    assert_eq!(x.narrow(), y.narrow(), "operands that are rounded alike");
+    let kernel = TileKernel::of(pool.isa(), x.narrow());
+    let has_elements = x.row_count() > 0 && y.column_count() > 0;
+    has_elements.then(|| Plan::new(pool.isa(), kernel, x.row_count(), x.column_count()))
+}
+
+fn run<B: Blocks, P: Panels>(
     pool: &Pool,
     scratch: &mut Scratch,
     plan: &Plan,
-    x: &MatrixView<'_>,
+    x: &B,
     rights: &[Right<'_, P>],
 ) {
-    let &Plan { m, units, blocks, .. } = plan;
-    let packed = grow(&mut scratch.activations, m * units);
-    let packed_parts = DisjointMut::new(&mut packed[..m * units]);
-    let stretches = plan.stretches().count();
-    let mut scales = vec![1.0; blocks * stretches];
-    let scale_parts = DisjointMut::new(&mut scales);
+    // Within another job, this thread does all.
+    let threads = if pool.is_busy() { 1 } else { pool.threads() };
+    let panels = rights.iter().map(|right| plan.panels(right.panels)).sum();
+    let shares = Shares::new(plan, threads, panels);
+    let room = shares.room(plan);
+    let buffers = DisjointMut::new(grow(&mut scratch.packed, threads * room));
     pool.run(|thread| {
-        let (mut buffer, mut lines) = (Vec::new(), Vec::new());
-        let own = split(blocks, pool.threads(), thread);
-        for first in own.clone().step_by(BLOCKS_AT_ONCE) {
-            let some = first..(first + BLOCKS_AT_ONCE).min(own.end);
-            let rows = plan.block(first).start..plan.block(some.end - 1).end;
-            let together: Vec<_> = some.clone().map(|index| plan.block(index)).collect();
-            for (stretch, depth) in plan.stretches().enumerate() {
-                // SAFETY: every block belongs to one thread, and its stretches do not overlap.
-                let out = unsafe { packed_parts.slice(plan.packed(&rows, &depth)) };
-                if x.pack_together(plan, &together, &depth, out) {
-                    continue;
-                }
-                let columns = plan.lines(&depth, x.column_count());
-                let part = x.part(&rows, &columns, &mut buffer);
-                for index in some.clone() {
-                    let block = plan.block(index);
-                    // SAFETY: every block belongs to one thread, and its stretches do not overlap.
-                    let out = unsafe { packed_parts.slice(plan.packed(&block, &depth)) };
-                    // SAFETY: as above.
-                    let scale = unsafe {
-                        scale_parts
-                            .slice(index * stretches + stretch..index * stretches + stretch + 1)
-                    };
-                    let block = block.start - rows.start..block.end - rows.start;
-                    scale[0] = part.pack_block(plan, &block, &(0..depth.len()), out, &mut lines);
-                }
-            }
+        if thread < threads {
+            // SAFETY: every thread has its own room.
+            let room = unsafe { buffers.slice(thread * room..(thread + 1) * room) };
+            Worker::new(plan, x, rights, &shares, thread, room).multiply();
         }
     });
-    let left = Left { packed: &packed[..m * units], scales: &scales, stretches };
-
-    let panel_len = MAX_DEPTH * MAX_PANEL_GROUPS * GROUP_ROWS;
-    let panels = DisjointMut::new(grow(&mut scratch.panels, pool.threads() * panel_len));
-    let tasks = rights.iter().map(|right| plan.panels(right.panels) * blocks).sum();
-    pool.run(|thread| {
-        // SAFETY: every thread has its own panel.
-        let panel = unsafe { panels.slice(thread * panel_len..(thread + 1) * panel_len) };
-        let mut lines = Vec::new();
-        let tasks = split(tasks, pool.threads(), thread);
-        for depth in plan.stretches() {
-            let mut first = 0;
-            for right in rights {
-                let last = first + plan.panels(right.panels) * blocks;
-                let own =
-                    tasks.start.clamp(first, last) - first..tasks.end.clamp(first, last) - first;
-                first = last;
-                plan.multiply(right, &own, &depth, left, (panel, &mut lines));
-            }
-        }
-    });
-}
-
-impl Plan {
-    /// Does the tasks `own` (panel-major, one per block of `x`) of one right operand for one stretch of units.
-    fn multiply<P: Panels>(
-        &self,
-        right: &Right<'_, P>,
-        own: &Range<usize>,
-        depth: &Range<usize>,
-        left: Left<'_>,
-        (panel, lines): (&mut [f32], &mut Vec<f32>),
-    ) {
-        let TileKernel { groups, run, depth: most, .. } = self.kernel;
-        let stretch = depth.start / most;
-        let width = groups * GROUP_ROWS;
-        let columns = right.panels.columns();
-        let panel = &mut panel[..depth.len() * width];
-        let mut task = own.start;
-        while task < own.end {
-            let index = task / self.blocks;
-            let end = own.end.min((index + 1) * self.blocks);
-            let from = index * width;
-            let filled = from..(from + width).min(columns);
-            let scale = right.panels.fill(self, filled, depth, panel, lines);
-            for block in 0..end - task {
-                if end < own.end {
-                    // While this panel is multiplied, the next one is fetched bit by bit.
-                    let next = from + width..(from + 2 * width).min(columns);
-                    right.panels.prefetch(self, next, depth, (block, end - task));
-                }
-                let index = task % self.blocks + block;
-                let block = self.block(index);
-                let out = TileOutput {
-                    start: right.out.at(block.start * right.stride + from),
-                    stride: right.stride,
-                    lanes: width.min(columns - from),
-                    scale: scale * left.scales[index * left.stretches + stretch],
-                };
-                let x = &left.packed[self.packed(&block, depth)];
-                let accumulate = right.accumulate || depth.start > 0;
-                // SAFETY: the kernel was chosen by the pool's `Isa`; every task, i.e. every block of rows and panel of
-                // columns of an output, belongs to one thread.
-                unsafe { run(x, panel, block.len(), out, accumulate) };
-            }
-            task = end;
-        }
-    }
 }
 
 /// At least `len` values of a buffer that is kept.

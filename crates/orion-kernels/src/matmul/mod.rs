@@ -21,7 +21,7 @@ mod quantized;
 mod vector;
 
 pub use channels::channel_product;
-pub(crate) use gemm::grow;
+pub(crate) use gemm::{Bf16Rows, ProductTile, TILE_STRIDE, bf16_product, grow, product_tiles};
 pub use gemm::{MatrixView, product};
 pub use packed::{MatrixSource, PackError, PackedMatrix};
 pub use vector::vector_product;
@@ -44,8 +44,7 @@ pub(crate) type Tile = [[f32; GROUP_ROWS]; MOST];
 /// Buffers that products use and keep for the next one. They grow to the largest product seen.
 #[derive(Default)]
 pub struct Scratch {
-    activations: Option<PageBuffer>,
-    panels: Option<PageBuffer>,
+    packed: Option<PageBuffer>,
     rounded: Vec<quantized::Activations>,
     /// A product, or activations, before or after they are turned.
     turned: Option<PageBuffer>,

@@ -271,6 +271,64 @@ fn products_of_views_agree_with_f64_sums_by_rows_and_by_columns() {
     }
 }
 
+/// However rows and columns fall to threads, and whichever operand is packed as a whole.
+#[test]
+fn every_number_of_threads_gives_the_same_bits() {
+    for isa in Isa::available() {
+        for (m, k, n) in [(13, 40, 500), (300, 1100, 70), (700, 50, 33), (25, 3000, 1030)] {
+            let (x, y) = (numbers(1, m * k), numbers(2, k * n));
+            for turned in [false, true] {
+                let view = |data, rows, columns| {
+                    if turned {
+                        MatrixView::rows(data, columns, rows).transposed().in_bf16()
+                    } else {
+                        MatrixView::rows(data, rows, columns)
+                    }
+                };
+                let mut expected = Vec::new();
+                for threads in [1, 2, 3, 4, 6] {
+                    let mut out = numbers(3, m * n);
+                    let (x, y) = (view(&x, m, k), view(&y, k, n));
+                    let pool = Pool::new(threads, isa);
+                    product(&pool, &mut Scratch::new(), &x, &y, &mut out, n, true);
+                    if threads == 1 {
+                        expected = out;
+                    } else {
+                        assert!(out == expected, "{isa:?} {m}x{k}x{n} {threads} {turned}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn matrices_stored_in_bf16_are_those_of_the_numbers_they_stand_for() {
+    for isa in Isa::available() {
+        let (pool, mut scratch) = (Pool::new(2, isa), Scratch::new());
+        for (m, k, n) in [(1, 1, 1), (13, 34, 40), (37, 771, 33), (130, 1, 100)] {
+            let (x, y) = (numbers(1, m * k), numbers(2, k * n));
+            let y = MatrixView::rows(&y, k, n).in_bf16();
+            for (rows, columns, turned) in [(m, k, false), (k, m, true)] {
+                let stride = columns + 5;
+                let mut narrow = vec![half::bf16::NAN; rows * stride];
+                let lines = narrow.chunks_mut(stride).zip(x.chunks(columns));
+                for (to, from) in lines {
+                    to.iter_mut().zip(from).for_each(|(to, &x)| *to = half::bf16::from_f32(x));
+                }
+                let wide = MatrixView::rows(&x, rows, columns).in_bf16();
+                let narrow = Bf16Rows::strided(&narrow, rows, columns, stride);
+                let (wide, narrow) =
+                    if turned { (wide.transposed(), narrow.transposed()) } else { (wide, narrow) };
+                let (mut want, mut found) = (numbers(3, m * n), numbers(3, m * n));
+                product(&pool, &mut scratch, &wide, &y, &mut want, n, true);
+                bf16_product(&pool, &mut scratch, &narrow, &y, &mut found, true);
+                assert!(found == want, "{isa:?} {m}x{k}x{n} {turned}");
+            }
+        }
+    }
+}
+
 /// Also of matrices whose size is far out of f16's range.
 #[test]
 fn products_in_f16_are_more_precise_than_in_bf16() {

@@ -215,9 +215,9 @@ pub(super) fn append_pairs(isa: Isa, line: &[f32], out: &mut Vec<f32>, to: Scale
 
 /// Parts of stored lines.
 #[derive(Clone, Copy)]
-pub(super) struct Lines<'a> {
+pub(super) struct Lines<'a, T = f32> {
     /// From the first value of the first line on.
-    pub(super) data: &'a [f32],
+    pub(super) data: &'a [T],
     /// Values between the starts of two lines.
     pub(super) stride: usize,
     /// Values of each line.

@@ -1,28 +1,56 @@
-//! The operands of a blocked product: dense matrices by rows or by columns, and packed weights.
+//! What the operands of a blocked product are to those who multiply them, and packed weights as one.
 
 use std::ops::Range;
 
-use super::narrow::{self, Lines, Narrow};
-#[cfg(target_arch = "x86_64")]
-use super::registers;
+use super::narrow::Narrow;
 use super::{Plan, Units, pack};
-use crate::Isa;
 use crate::matmul::{GROUP_ROWS, PackedMatrix};
+
+/// Working memory of packing.
+#[derive(Default)]
+pub(super) struct PackMemory {
+    /// Rounded lines.
+    pub(super) lines: Vec<f32>,
+    /// Lines of several blocks.
+    pub(super) part: Vec<f32>,
+}
+
+/// The left operand of a product, as blocks of a few rows: `block[unit * rows + row]`.
+pub(super) trait Blocks: Sync {
+    /// Rows of the product.
+    fn row_count(&self) -> usize;
+    /// Columns that are summed over.
+    fn column_count(&self) -> usize;
+    /// What numbers are rounded to.
+    fn narrow(&self) -> Option<Narrow>;
+    /// Packs the rows of `blocks` for the units `depth`, one block after the other. `scales` become what products with each
+    /// block are to be multiplied with.
+    fn pack(
+        &self,
+        plan: &Plan,
+        blocks: &Range<usize>,
+        depth: &Range<usize>,
+        out: &mut [f32],
+        scales: &mut [f32],
+        memory: &mut PackMemory,
+    );
+}
 
 /// The right operand of a product, as panels of `width` columns: `panel[k * width + lane]`.
 pub(super) trait Panels: Sync {
     /// Columns of the product.
     fn columns(&self) -> usize;
-    /// Fills a panel with the columns `from` for the units `depth`; lanes without a column hold anything. `lines` is
-    /// working memory. Returns what the product is to be multiplied with.
+    /// Fills panels with the columns `from`, of which all but the last fill theirs, for the units `depth`; lanes without a
+    /// column hold anything. `scales` become what products with each panel are to be multiplied with.
     fn fill(
         &self,
         plan: &Plan,
-        from: Range<usize>,
+        from: &Range<usize>,
         depth: &Range<usize>,
-        panel: &mut [f32],
-        lines: &mut Vec<f32>,
-    ) -> f32;
+        panels: &mut [f32],
+        scales: &mut [f32],
+        memory: &mut PackMemory,
+    );
     /// Asks for part `part.0` of `part.1` of what [`fill`](Self::fill) will read.
     fn prefetch(&self, plan: &Plan, from: Range<usize>, depth: &Range<usize>, part: (usize, usize));
 }
@@ -35,20 +63,23 @@ impl Panels for PackedMatrix {
     fn fill(
         &self,
         plan: &Plan,
-        from: Range<usize>,
+        from: &Range<usize>,
         depth: &Range<usize>,
-        panel: &mut [f32],
-        _: &mut Vec<f32>,
-    ) -> f32 {
-        let width = plan.kernel.groups * GROUP_ROWS;
-        for (index, group) in groups(&from).enumerate() {
-            let panel = &mut panel[index * GROUP_ROWS..];
-            match plan.kernel.units {
-                Units::Pairs => pack::copy_pairs(self.group(group), depth, panel, width),
-                Units::Single => self.widen(plan.isa, group, depth.clone(), panel, width),
+        panels: &mut [f32],
+        scales: &mut [f32],
+        _: &mut PackMemory,
+    ) {
+        let width = plan.width();
+        for (from, panel) in cut(from, width).zip(panels.chunks_mut(width * depth.len())) {
+            for (index, group) in groups(&from).enumerate() {
+                let panel = &mut panel[index * GROUP_ROWS..];
+                match plan.kernel.units {
+                    Units::Pairs => pack::copy_pairs(self.group(group), depth, panel, width),
+                    Units::Single => self.widen(plan.isa, group, depth.clone(), panel, width),
+                }
             }
         }
-        1.0
+        scales.fill(1.0);
     }
 
     fn prefetch(
@@ -67,366 +98,16 @@ impl Panels for PackedMatrix {
     }
 }
 
+/// The columns of panel after panel.
+pub(super) fn cut(
+    columns: &Range<usize>,
+    width: usize,
+) -> impl Iterator<Item = Range<usize>> + use<> {
+    let Range { start, end } = *columns;
+    (start..end).step_by(width).map(move |start| start..(start + width).min(end))
+}
+
 /// The groups that hold these columns.
 fn groups(columns: &Range<usize>) -> Range<usize> {
     columns.start / GROUP_ROWS..columns.end.div_ceil(GROUP_ROWS)
-}
-
-/// A dense f32 matrix: row after row, or column after column.
-#[derive(Clone, Copy, Debug)]
-pub struct MatrixView<'a> {
-    data: &'a [f32],
-    rows: usize,
-    columns: usize,
-    /// Values between the starts of two stored lines.
-    stride: usize,
-    /// Whether a stored line is a column.
-    by_columns: bool,
-    /// What values are rounded to as they are read.
-    narrow: Option<Narrow>,
-}
-
-/// The lines of a matrix.
-pub(in crate::matmul) struct StoredLines<'a> {
-    pub(in crate::matmul) data: &'a [f32],
-    /// Values between the starts of two lines.
-    pub(in crate::matmul) stride: usize,
-    /// Whether a line is a column.
-    pub(in crate::matmul) by_columns: bool,
-}
-
-impl<'a> MatrixView<'a> {
-    /// Rows one after the other.
-    ///
-    /// # Panics
-    /// When `data` is too short.
-    pub fn rows(data: &'a [f32], rows: usize, columns: usize) -> Self {
-        Self::strided(data, rows, columns, columns)
-    }
-
-    /// Rows that start `stride` values apart.
-    ///
-    /// # Panics
-    /// When rows overlap or `data` is too short.
-    pub fn strided(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
-        assert!(stride >= columns, "rows do not overlap");
-        assert!(rows == 0 || data.len() >= (rows - 1) * stride + columns, "all rows are there");
-        Self { data, rows, columns, stride, by_columns: false, narrow: None }
-    }
-
-    /// How it is stored.
-    pub(in crate::matmul) const fn stored(&self) -> StoredLines<'a> {
-        StoredLines { data: self.data, stride: self.stride, by_columns: self.by_columns }
-    }
-
-    /// The first `rows` rows.
-    ///
-    /// # Panics
-    /// When there are fewer, or the matrix is transposed.
-    pub fn first_rows(self, rows: usize) -> Self {
-        self.rows_from(0, rows)
-    }
-
-    /// The `rows` rows from `first` on.
-    ///
-    /// # Panics
-    /// When there are fewer, or the matrix is transposed.
-    pub fn rows_from(self, first: usize, rows: usize) -> Self {
-        assert!(first + rows <= self.rows && !self.by_columns, "rows of the matrix");
-        Self { data: &self.data[first * self.stride..], rows, ..self }
-    }
-
-    /// The transposed matrix, in the same memory.
-    pub fn transposed(self) -> Self {
-        Self { rows: self.columns, columns: self.rows, by_columns: !self.by_columns, ..self }
-    }
-
-    /// The matrix rounded to bf16, in the same memory; a product of two such ones is summed in f32.
-    pub fn in_bf16(self) -> Self {
-        Self { narrow: Some(Narrow::Bf16), ..self }
-    }
-
-    /// The matrix rounded to f16, in the same memory, block by block times the power of two that brings it into range; a
-    /// product of two such ones is summed in f16 over up to 128 columns, in f32 over those sums.
-    pub fn in_f16(self) -> Self {
-        Self { narrow: Some(Narrow::F16), ..self }
-    }
-
-    /// The matrix rounded as the other one is.
-    pub fn as_precise_as(self, other: &MatrixView<'_>) -> Self {
-        Self { narrow: other.narrow, ..self }
-    }
-
-    /// What it is rounded to.
-    pub(super) fn narrow(&self) -> Option<Narrow> {
-        self.narrow
-    }
-
-    /// Number of rows.
-    pub fn row_count(&self) -> usize {
-        self.rows
-    }
-
-    /// Number of columns.
-    pub fn column_count(&self) -> usize {
-        self.columns
-    }
-
-    /// A part of the matrix. Of columns it is a copy in `buffer`: a block of a few rows would take a few values of each,
-    /// and each time as many pages and cache lines as there are columns.
-    pub(super) fn part<'b>(
-        &self,
-        rows: &Range<usize>,
-        columns: &Range<usize>,
-        buffer: &'b mut Vec<f32>,
-    ) -> MatrixView<'b>
-    where
-        'a: 'b,
-    {
-        let (row_count, column_count) = (rows.len(), columns.len());
-        if !self.by_columns {
-            let data = &self.data[rows.start * self.stride + columns.start..];
-            return MatrixView { data, rows: row_count, columns: column_count, ..*self };
-        }
-        buffer.clear();
-        for column in columns.clone() {
-            buffer.extend_from_slice(self.line(column, rows));
-        }
-        MatrixView {
-            data: buffer,
-            rows: row_count,
-            columns: column_count,
-            stride: row_count,
-            ..*self
-        }
-    }
-
-    /// Packs the rows `block` for the units `depth`: `out[unit][row]`. `lines` is working memory. Returns what the product
-    /// is to be multiplied with.
-    pub(super) fn pack_block(
-        &self,
-        plan: &Plan,
-        block: &Range<usize>,
-        depth: &Range<usize>,
-        out: &mut [f32],
-        lines: &mut Vec<f32>,
-    ) -> f32 {
-        let columns = plan.lines(depth, self.columns);
-        if self.by_columns {
-            self.copy_lines(plan, &columns, block, out, block.len())
-        } else {
-            self.turn_lines(plan, block, &columns, out, lines)
-        }
-    }
-
-    /// Writes the rows `rows` side by side: `out[column · width + index]` is element `column` of the row with this index.
-    pub(in crate::matmul) fn turn_rows(&self, rows: Range<usize>, width: usize, out: &mut [f32]) {
-        if self.by_columns {
-            for (column, out) in (0..self.columns).zip(out.chunks_mut(width)) {
-                copy_short(self.line(column, &rows), out);
-            }
-        } else {
-            for (index, row) in rows.enumerate() {
-                let line = self.line(row, &(0..self.columns));
-                for (out, &value) in out.chunks_mut(width).zip(line) {
-                    out[index] = value;
-                }
-            }
-        }
-    }
-
-    /// The part `part` of a stored line.
-    fn line(&self, index: usize, part: &Range<usize>) -> &'a [f32] {
-        &self.data[index * self.stride..][part.clone()]
-    }
-
-    /// The part `part` of the stored lines `from`.
-    fn lines(&self, from: &Range<usize>, part: &Range<usize>) -> Lines<'a> {
-        let data = &self.data[from.start * self.stride + part.start..];
-        Lines { data, stride: self.stride, width: part.len(), count: from.len() }
-    }
-
-    /// Whether the CPU rounds and pairs in registers what this kernel multiplies: the kernel is that of AVX-512 BF16, the
-    /// only one for pairs of bf16.
-    #[cfg(target_arch = "x86_64")]
-    fn takes_registers(&self, plan: &Plan) -> bool {
-        plan.kernel.units == Units::Pairs
-            && self.narrow == Some(Narrow::Bf16)
-            && plan.isa.bf16_dot()
-    }
-
-    /// Packs blocks of rows, which are stored by columns, as one after the other `pack_block` would; false where they are
-    /// to be packed so.
-    pub(super) fn pack_together(
-        &self,
-        plan: &Plan,
-        blocks: &[Range<usize>],
-        depth: &Range<usize>,
-        out: &mut [f32],
-    ) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        if self.by_columns
-            && self.takes_registers(plan)
-            && let (Some(first), Some(last)) = (blocks.first(), blocks.last())
-        {
-            let columns = plan.lines(depth, self.columns);
-            let lines = self.lines(&columns, &(first.start..last.end));
-            // SAFETY: as `takes_registers` says.
-            unsafe { registers::join_blocks(lines, blocks, out) };
-            return true;
-        }
-        let _ = (plan, blocks, depth, out);
-        false
-    }
-
-    /// `out[unit][line]` for the part `part` of the stored lines `from`.
-    fn turn_lines(
-        &self,
-        plan: &Plan,
-        from: &Range<usize>,
-        part: &Range<usize>,
-        out: &mut [f32],
-        lines: &mut Vec<f32>,
-    ) -> f32 {
-        let isa = plan.isa;
-        match (plan.kernel.units, self.narrow) {
-            #[cfg(target_arch = "x86_64")]
-            _ if self.takes_registers(plan) => {
-                // SAFETY: as `takes_registers` says.
-                unsafe { registers::turn(self.lines(from, part), out, from.len()) };
-                1.0
-            }
-            (Units::Pairs, Some(narrow)) => {
-                let sizes =
-                    || from.clone().map(|index| narrow::largest(isa, self.line(index, part)));
-                let (to, back) = narrow.scaled_to(|| sizes().fold(0.0, f32::max));
-                lines.clear();
-                for index in from.clone() {
-                    narrow::append_pairs(isa, self.line(index, part), lines, to);
-                }
-                let units = part.len().div_ceil(2);
-                pack::pack_block(lines, from.len(), units, &(0..units), out);
-                back
-            }
-            _ => {
-                let stored = &self.data[from.start * self.stride..];
-                pack::pack_block(stored, from.len(), self.stride, part, out);
-                self.round(isa, &mut out[..from.len() * part.len()])
-            }
-        }
-    }
-
-    /// Copies the part `part` of the stored lines `from`, a unit's lines together, to the starts of lines of `out`.
-    fn copy_lines(
-        &self,
-        plan: &Plan,
-        from: &Range<usize>,
-        part: &Range<usize>,
-        out: &mut [f32],
-        width: usize,
-    ) -> f32 {
-        let copy = |to: &mut [f32], width: usize| {
-            for (index, to) in from.clone().zip(to.chunks_mut(width)) {
-                copy_short(self.line(index, part), to);
-            }
-        };
-        match (plan.kernel.units, self.narrow) {
-            (Units::Pairs, Some(narrow)) => {
-                let lines = self.lines(from, part);
-                let (to, back) = narrow.scaled_to(|| narrow::largest_of(plan.isa, lines));
-                narrow::join(plan.isa, lines, out, width, to);
-                back
-            }
-            _ if part.len() == width => {
-                copy(out, width);
-                self.round(plan.isa, &mut out[..from.len() * width])
-            }
-            _ => {
-                // Lanes without a value would be rounded, too, and may be any size.
-                out.fill(0.0);
-                copy(out, width);
-                self.round(plan.isa, out)
-            }
-        }
-    }
-
-    /// Rounds numbers of the matrix in their place; returns what the product is to be multiplied with.
-    fn round(&self, isa: Isa, values: &mut [f32]) -> f32 {
-        let Some(narrow) = self.narrow else { return 1.0 };
-        let (to, back) = narrow.scaled_to(|| narrow::largest(isa, values));
-        narrow::round(isa, values, to);
-        back
-    }
-}
-
-/// Copies a few values; a call of the library's copy would take longer than they do.
-#[inline(always)]
-fn copy_short(from: &[f32], to: &mut [f32]) {
-    let (from, from_rest) = from.as_chunks::<4>();
-    let (to, to_rest) = to.split_at_mut(4 * from.len());
-    for (from, to) in from.iter().zip(to.as_chunks_mut::<4>().0) {
-        *to = *from;
-    }
-    for (from, to) in from_rest.iter().zip(to_rest) {
-        *to = *from;
-    }
-}
-
-impl Panels for MatrixView<'_> {
-    fn columns(&self) -> usize {
-        self.columns
-    }
-
-    fn fill(
-        &self,
-        plan: &Plan,
-        from: Range<usize>,
-        depth: &Range<usize>,
-        panel: &mut [f32],
-        lines: &mut Vec<f32>,
-    ) -> f32 {
-        let width = plan.kernel.groups * GROUP_ROWS;
-        let rows = plan.lines(depth, self.rows);
-        #[cfg(target_arch = "x86_64")]
-        if self.takes_registers(plan) {
-            // SAFETY: as `takes_registers` says.
-            unsafe {
-                if self.by_columns {
-                    registers::turn(self.lines(&from, &rows), panel, width);
-                } else {
-                    registers::join(self.lines(&rows, &from), panel, width);
-                }
-            }
-            return 1.0;
-        }
-        if !self.by_columns {
-            return self.copy_lines(plan, &rows, &from, panel, width);
-        }
-        if from.len() == width {
-            // Columns that are stored as lines are what the left operand's rows are.
-            return self.turn_lines(plan, &from, &rows, panel, lines);
-        }
-        // The last panel may be narrow.
-        let mut narrow = vec![0.0; from.len() * depth.len()];
-        let scale = self.turn_lines(plan, &from, &rows, &mut narrow, lines);
-        for (lanes, out) in narrow.chunks(from.len()).zip(panel.chunks_mut(width)) {
-            out[..lanes.len()].copy_from_slice(lanes);
-        }
-        scale
-    }
-
-    fn prefetch(
-        &self,
-        plan: &Plan,
-        from: Range<usize>,
-        depth: &Range<usize>,
-        (part, parts): (usize, usize),
-    ) {
-        let depth = plan.lines(depth, self.rows);
-        let (lines, within) = if self.by_columns { (&from, &depth) } else { (&depth, &from) };
-        for line in crate::pool::split(lines.len(), parts, part) {
-            let line = &self.data[(lines.start + line) * self.stride..][within.clone()];
-            pack::prefetch(line);
-        }
-    }
 }

@@ -2,13 +2,16 @@
 //! [`super::pack`] do for any CPU, without a stop in memory between rounding, pairing and turning.
 
 use std::arch::x86_64::{
-    __m512bh, __m512i, _mm512_cvtne2ps_pbh, _mm512_loadu_epi16, _mm512_mask_storeu_epi32,
-    _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_shuffle_i32x4,
-    _mm512_storeu_epi32, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
-    _mm512_unpacklo_epi64,
+    __m512bh, __m512i, _mm256_maskz_loadu_epi16, _mm256_setzero_si256, _mm512_castsi256_si512,
+    _mm512_cvtne2ps_pbh, _mm512_inserti64x4, _mm512_loadu_epi16, _mm512_mask_storeu_epi32,
+    _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16,
+    _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_storeu_epi32, _mm512_unpackhi_epi32,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
 use std::ops::Range;
+
+use half::bf16;
 
 use super::narrow::Lines;
 
@@ -64,18 +67,71 @@ fn rounded(low: std::arch::x86_64::__m512, high: std::arch::x86_64::__m512) -> _
     unsafe { std::mem::transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(high, low)) }
 }
 
+/// What lines are made of.
+pub(super) trait Element: Copy {
+    /// Values `at .. at + count` of a line, up to two registers' or what there is, rounded; zeros behind.
+    ///
+    /// Safety: the CPU has the instructions.
+    unsafe fn neighbours(line: &[Self], at: usize, count: usize) -> __m512i;
+    /// The same of up to one register's of two lines, of the second maybe none: the first in the lower half.
+    ///
+    /// Safety: as above.
+    unsafe fn both(low: &[Self], high: &[Self], at: usize, count: usize) -> __m512i;
+}
+
+impl Element for f32 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+    unsafe fn neighbours(line: &[Self], at: usize, count: usize) -> __m512i {
+        let high = (at + LANES).min(line.len());
+        rounded(load(line, at, count), load(line, high, count.saturating_sub(LANES)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+    unsafe fn both(low: &[Self], high: &[Self], at: usize, count: usize) -> __m512i {
+        let high = if high.is_empty() { load(&[], 0, 0) } else { load(high, at, count) };
+        rounded(load(low, at, count), high)
+    }
+}
+
+impl Element for bf16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+    unsafe fn neighbours(line: &[Self], at: usize, count: usize) -> __m512i {
+        let line = &line[at..at + count.min(2 * LANES)];
+        let mask = if line.len() >= 2 * LANES { !0 } else { (1_u32 << line.len()) - 1 };
+        // SAFETY: by this function's contract; the mask has as many words as the slice.
+        unsafe { _mm512_maskz_loadu_epi16(mask, line.as_ptr().cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+    unsafe fn both(low: &[Self], high: &[Self], at: usize, count: usize) -> __m512i {
+        // SAFETY: by this function's contract; masks have as many words as the slices.
+        unsafe {
+            let half = |line: &[Self]| {
+                let line = &line[at..at + count.min(LANES)];
+                _mm256_maskz_loadu_epi16(first(line.len()), line.as_ptr().cast())
+            };
+            let high = if high.is_empty() { _mm256_setzero_si256() } else { half(high) };
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half(low)), high)
+        }
+    }
+}
+
 /// The pairs of a unit of neighbouring lines.
-struct Joint<'a> {
-    low: &'a [f32],
+struct Joint<'a, T> {
+    low: &'a [T],
     /// Nothing behind the last line.
-    high: &'a [f32],
+    high: &'a [T],
     interleaved: __m512i,
 }
 
-impl<'a> Joint<'a> {
+impl<'a, T: Element> Joint<'a, T> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-    fn of(lines: Lines<'a>, unit: usize) -> Self {
+    fn of(lines: Lines<'a, T>, unit: usize) -> Self {
         let line = |index: usize| &lines.data[index * lines.stride..][..lines.width];
         let high = if 2 * unit + 1 < lines.count { line(2 * unit + 1) } else { &[] };
         // SAFETY: the array has as many words as a register.
@@ -90,44 +146,34 @@ impl<'a> Joint<'a> {
         let mut lane = 0;
         while lane < out.len() {
             let count = (out.len() - lane).min(LANES);
-            let low = load(self.low, at + lane, count);
-            let high = match self.high {
-                [] => load(&[], 0, 0),
-                high => load(high, at + lane, count),
-            };
-            let pairs = _mm512_permutexvar_epi16(self.interleaved, rounded(low, high));
+            // SAFETY: this function has the instructions.
+            let both = unsafe { T::both(self.low, self.high, at + lane, count) };
+            let pairs = _mm512_permutexvar_epi16(self.interleaved, both);
             store(&mut out[lane..lane + count], pairs);
             lane += count;
         }
     }
 }
 
-/// Pairs neighbouring lines, rounded, to the starts of lines of `out_width` values. A last line alone is paired with
-/// zeros.
-///
-/// # Panics
-/// When lines are wider than `out_width`, or `out` does not hold all pairs.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-pub(super) fn join(lines: Lines<'_>, out: &mut [f32], out_width: usize) {
-    for (unit, out) in (0..lines.count.div_ceil(2)).zip(out.chunks_mut(out_width)) {
-        Joint::of(lines, unit).write(0, &mut out[..lines.width]);
-    }
-}
-
-/// [`join`] of lines that are cut into `blocks`, from the first's start on: each has its units together, one block behind
-/// the other.
+/// Pairs neighbouring lines, rounded, and cuts them into `blocks`, from the first's start on: each has its units together, at
+/// least `width` values apart, one block behind the other. A last line alone is paired with zeros.
 ///
 /// # Panics
 /// When lines are narrower than the blocks, or `out` does not hold all pairs.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-pub(super) fn join_blocks(lines: Lines<'_>, blocks: &[Range<usize>], out: &mut [f32]) {
+pub(super) fn join<T: Element>(
+    lines: Lines<'_, T>,
+    blocks: &[Range<usize>],
+    out: &mut [f32],
+    width: usize,
+) {
     let units = lines.count.div_ceil(2);
     let start = blocks.first().map_or(0, |block| block.start);
     for unit in 0..units {
         let joint = Joint::of(lines, unit);
         for block in blocks {
-            let (at, width) = (block.start - start, block.len());
-            joint.write(at, &mut out[at * units + unit * width..][..width]);
+            let (at, len) = (block.start - start, block.len());
+            joint.write(at, &mut out[at * units + unit * len.max(width)..][..len]);
         }
     }
 }
@@ -138,23 +184,20 @@ pub(super) fn join_blocks(lines: Lines<'_>, blocks: &[Range<usize>], out: &mut [
 /// # Panics
 /// When there are more lines than `out_width`, or `out` does not hold all units.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-pub(super) fn turn(lines: Lines<'_>, out: &mut [f32], out_width: usize) {
+pub(super) fn turn<T: Element>(lines: Lines<'_, T>, out: &mut [f32], out_width: usize) {
     let units = lines.width.div_ceil(2);
     assert!(lines.count <= out_width, "a lane for each line");
     for first_line in (0..lines.count).step_by(LANES) {
         let count = (lines.count - first_line).min(LANES);
         for first_unit in (0..units).step_by(LANES) {
             let at = 2 * first_unit;
-            let rest = lines.width - at;
             let mut rows = [_mm512_setzero_si512(); LANES];
             for (index, row) in rows.iter_mut().enumerate() {
                 if index < count {
                     let start = (first_line + index) * lines.stride;
                     let line = &lines.data[start..][..lines.width];
-                    let low = load(line, at, rest);
-                    let high =
-                        load(line, (at + LANES).min(lines.width), rest.saturating_sub(LANES));
-                    *row = rounded(low, high);
+                    // SAFETY: this function has the instructions.
+                    *row = unsafe { T::neighbours(line, at, lines.width - at) };
                 }
             }
             let columns = turned(&rows);
@@ -237,7 +280,7 @@ mod tests {
                     (0..width).step_by(block).map(|at| at..width.min(at + block)).collect();
                 let mut found = vec![0.0; units * width];
                 // SAFETY: the CPU has the instructions.
-                unsafe { join_blocks(lines, &blocks, &mut found) };
+                unsafe { join(lines, &blocks, &mut found, 0) };
                 for block in blocks {
                     let width = block.len();
                     let part = Lines { data: &data[block.start..], width, ..lines };
@@ -247,7 +290,7 @@ mod tests {
                     assert!(bits(found) == bits(&expected), "{count} x {block:?}");
                     let mut apart = vec![0.0; units * (width + 1)];
                     // SAFETY: as above.
-                    unsafe { join(part, &mut apart, width + 1) };
+                    unsafe { join(part, std::slice::from_ref(&(0..width)), &mut apart, width + 1) };
                     for (apart, expected) in apart.chunks(width + 1).zip(expected.chunks(width)) {
                         assert!(bits(&apart[..width]) == bits(expected), "{count} x {block:?}");
                     }

@@ -216,12 +216,10 @@ unsafe fn tile<L: Lanes, P: Product<L, R, G>, const R: usize, const G: usize>(
     assert!(panel.len() >= depth * G * 16);
     // SAFETY: reads stay within the lengths just checked; `out` is the caller's promise.
     unsafe {
-        if accumulate {
-            // The tile waits in L2 or L3, and is wanted as soon as the loop ends.
-            for row in 0..R {
-                for g in 0..G {
-                    L::prefetch(out.start.wrapping_add(row * out.stride + 16 * g).cast());
-                }
+        // The tile waits in L2, L3 or memory, and is wanted as soon as the loop ends.
+        for row in 0..R {
+            for g in 0..G {
+                L::prefetch(out.start.wrapping_add(row * out.stride + 16 * g).cast());
             }
         }
         let sums = P::sums(x.as_ptr(), panel.as_ptr(), depth);
