@@ -89,6 +89,13 @@ fn halves(packed: &mut [f32]) -> &mut [bf16] {
     unsafe { std::slice::from_raw_parts_mut(packed.as_mut_ptr().cast(), 2 * packed.len()) }
 }
 
+/// The values that [`pack_bf16`] packed, where they are; behind an odd number of them a zero.
+pub fn packed_bf16(packed: &[f32]) -> &[bf16] {
+    const { assert!(cfg!(target_endian = "little"), "lower bits come first in memory") };
+    // SAFETY: the same memory, which is aligned for the smaller type; any bits are a value of it.
+    unsafe { std::slice::from_raw_parts(packed.as_ptr().cast(), 2 * packed.len()) }
+}
+
 /// The values that [`pack_bf16`] packed.
 ///
 /// # Panics

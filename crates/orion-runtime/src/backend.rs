@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use half::bf16;
+use orion_compiler::ir::program::Parameter;
 use orion_compiler::{DType, Op, Program, TensorType, Verified};
+use orion_kernels::optimizer::Gradient;
 
 use crate::neural_engine::DeviceError;
 use crate::weights::WeightSet;
@@ -50,6 +52,10 @@ pub struct TrainingForm {
     pub sequences: Option<usize>,
     /// Whether the backward pass computes in `f16`, so that the loss has to be scaled, and saves results as it sees fit.
     pub in_half: bool,
+    /// Whether a session keeps gradients, in memory that the backward pass no longer needs: a run of a
+    /// [training program](Executable::add_training) takes memory for its first output only, the loss, and the others are
+    /// [read](Session::gradient) where they are.
+    pub keeps_gradients: bool,
 }
 
 /// How a backend runs an operation.
@@ -69,8 +75,9 @@ pub enum Support {
 pub trait Executable: Send + Sync {
     /// Compiles one more program. Weights that earlier programs use are shared with them.
     fn add(&self, program: &Verified<Program>) -> Result<ProgramId, CompileError>;
-    /// Compiles a training program. Its inputs of the names in `parameters` are what is trained: a session may keep them in a
-    /// form of its own until it is told that they [have changed](Session::parameters_changed).
+    /// Compiles a training program: its outputs are a loss, then gradients. Its inputs of the names in `parameters` are what is
+    /// trained: a session may keep them in a form of its own until it is told that they
+    /// [have changed](Session::parameters_changed).
     ///
     /// # Errors
     /// As [`add`](Self::add).
@@ -115,6 +122,13 @@ pub trait Session: Send {
 
     /// Says that the parameters of training programs are others in runs to come than they were.
     fn parameters_changed(&mut self) {}
+
+    /// Gradient `index`, output `1 + index`, of the last run, if that was of a training program whose gradients the session
+    /// [keeps](TrainingForm::keeps_gradients).
+    fn gradient(&self, index: usize) -> Option<Gradient<'_>> {
+        let _ = index;
+        None
+    }
 
     /// Reads rows of a state `[1, rows, …]`, as real numbers.
     ///
@@ -287,16 +301,30 @@ pub(crate) fn check_arguments(
     inputs: &[TensorView<'_>],
     outputs: &[TensorViewMut<'_>],
 ) -> Result<(), RunError> {
+    check_inputs(program, inputs)?;
+    check_outputs(program, program.outputs(), outputs)
+}
+
+/// Checks the inputs of a run.
+pub(crate) fn check_inputs(program: &Program, inputs: &[TensorView<'_>]) -> Result<(), RunError> {
     let given = inputs.iter().map(TensorView::kind).collect::<Vec<_>>();
-    check_side(program, "inputs", program.inputs(), &given)?;
-    let given = outputs.iter().map(TensorViewMut::kind).collect::<Vec<_>>();
-    check_side(program, "outputs", program.outputs(), &given)
+    check_side(program, "inputs", program.inputs(), &given)
+}
+
+/// Checks what a run is to fill against these outputs of the program.
+pub(crate) fn check_outputs(
+    program: &Program,
+    outputs: &[Parameter],
+    given: &[TensorViewMut<'_>],
+) -> Result<(), RunError> {
+    let given = given.iter().map(TensorViewMut::kind).collect::<Vec<_>>();
+    check_side(program, "outputs", outputs, &given)
 }
 
 fn check_side(
     program: &Program,
     kind: &'static str,
-    parameters: &[orion_compiler::ir::program::Parameter],
+    parameters: &[Parameter],
     given: &[(DType, usize)],
 ) -> Result<(), RunError> {
     if parameters.len() != given.len() {

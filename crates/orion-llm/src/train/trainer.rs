@@ -170,7 +170,7 @@ pub struct Trainer {
     session: Box<dyn Session>,
     gradients_of: ProgramId,
     loss_of: ProgramId,
-    /// Of one batch.
+    /// Gradients of one batch, where the session does not keep them.
     gradients: Vec<GradientBuffer>,
     /// Of all batches of a step, where there are several.
     sums: Vec<FloatBuffer>,
@@ -216,6 +216,7 @@ impl Trainer {
         };
         // The outputs are the loss and a gradient for each parameter.
         let outputs = training.program.outputs().iter().skip(1);
+        let outputs = outputs.filter(|_| !backend.training_form().keeps_gradients);
         let gradients = outputs
             .map(|output| GradientBuffer::zeroed(training.program.type_of(output.value)))
             .collect();
@@ -338,7 +339,8 @@ impl Trainer {
         let (loss, gradient_norm, share) = loop {
             let scale = self.loss_scale.map_or(1.0, |scale| f64::from(scale.value()));
             let loss = self.add_gradients(batches, unit)? / total.max(1) as f64;
-            let gradients = of_step(&self.gradients, &self.sums, batches);
+            let gradients =
+                (0..self.parameters.len()).map(|index| self.gradient(index, batches.len()));
             let squares: f64 = gradients.map(|g| sum_of_squares(&self.pool, g)).sum();
             let share = unit / total.max(1) as f64 / scale;
             let (loss, gradient_norm) = (loss as f32, squares.sqrt() * share);
@@ -364,8 +366,9 @@ impl Trainer {
         let OptimizerOptions { schedule, beta1, beta2, eps, weight_decay, clip } = self.options;
         let rate = schedule.rate(step);
         let clipped = if clip > 0.0 && gradient_norm > clip { clip / gradient_norm } else { 1.0 };
-        let gradients = of_step(&self.gradients, &self.sums, batches);
-        for (parameter, gradient) in self.parameters.iter_mut().zip(gradients) {
+        let mut parameters = std::mem::take(&mut self.parameters);
+        for (index, parameter) in parameters.iter_mut().enumerate() {
+            let gradient = self.gradient(index, batches.len());
             let Parameter { ty, values, first, second, .. } = parameter;
             let options = AdamW {
                 rate: rate as f32,
@@ -378,6 +381,7 @@ impl Trainer {
             };
             adamw(&self.pool, values, first, second, gradient, options);
         }
+        self.parameters = parameters;
         self.session.parameters_changed();
         if let Some(scale) = &mut self.loss_scale {
             scale.grow();
@@ -411,18 +415,33 @@ impl Trainer {
             if batches.len() == 1 {
                 continue;
             }
-            if self.sums.is_empty() {
-                self.sums =
-                    self.gradients.iter().map(|g| FloatBuffer::zeroed(g.read().len())).collect();
+            let mut sums = std::mem::take(&mut self.sums);
+            if sums.is_empty() {
+                let parameters = self.parameters.iter();
+                sums = parameters
+                    .map(|parameter| FloatBuffer::zeroed(parameter.values.len()))
+                    .collect();
             }
-            for (sum, part) in self.sums.iter_mut().zip(&self.gradients) {
+            for (parameter, sum) in sums.iter_mut().enumerate() {
                 if index == 0 {
                     sum.fill(0.0);
                 }
-                accumulate(&self.pool, sum, part.read(), weight as f32);
+                accumulate(&self.pool, sum, self.gradient(parameter, 1), weight as f32);
             }
+            self.sums = sums;
         }
         Ok(loss)
+    }
+
+    /// The gradient of a parameter in a step on so many batches: of the only one, or the sum.
+    fn gradient(&self, parameter: usize, batches: usize) -> Gradient<'_> {
+        let of_batch = || match self.gradients.get(parameter) {
+            Some(own) => Some(own.read()),
+            None => self.session.gradient(parameter),
+        };
+        let sum = || self.sums.get(parameter).map(|sum| Gradient::F32(sum));
+        // There is one for every parameter.
+        if batches == 1 { of_batch() } else { sum() }.unwrap_or(Gradient::F32(&[]))
     }
 }
 
@@ -442,18 +461,7 @@ fn parts(batches: &[Batch], tokens: usize) -> Cow<'_, [Batch]> {
     batches.iter().flat_map(parts).collect()
 }
 
-/// The gradients of a step on `batches`: those of the only one, or the sums.
-fn of_step<'a>(
-    gradients: &'a [GradientBuffer],
-    sums: &'a [FloatBuffer],
-    batches: &[Batch],
-) -> impl Iterator<Item = Gradient<'a>> {
-    let is_one = batches.len() == 1;
-    let single = gradients.iter().filter(move |_| is_one).map(GradientBuffer::read);
-    single.chain(sums.iter().filter(move |_| !is_one).map(|sum| Gradient::F32(sum)))
-}
-
-/// The loss of a batch; its gradients, if the program gives them, overwrite `gradients`. `more` is what the program takes
+/// The loss of a batch; its gradients, if the program gives them, overwrite `gradients` or stay in the session. `more` is what the program takes
 /// besides the batch and the parameters.
 fn run(
     session: &mut dyn Session,

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use orion_compiler::{Op, Program, TensorType, Verified};
 use orion_kernels::isa::Isa;
 use orion_kernels::memory::FloatBuffer;
+use orion_kernels::optimizer::Gradient;
 use orion_kernels::pool::Pool;
 
 use self::frame::{Frame, Scratch, StateBuffer};
@@ -28,7 +29,7 @@ use self::plan::Plan;
 use self::store::WeightStore;
 use crate::backend::{
     Backend, CompileError, Executable, ProgramId, RunError, Session, Support, TensorView,
-    TensorViewMut, Widths, check_arguments,
+    TensorViewMut, TrainingForm, Widths, check_inputs, check_outputs,
 };
 use crate::weights::WeightSet;
 
@@ -103,6 +104,10 @@ impl Backend for Cpu {
         Widths::Any
     }
 
+    fn training_form(&self) -> TrainingForm {
+        TrainingForm { keeps_gradients: true, ..TrainingForm::default() }
+    }
+
     fn load(&self, weights: Arc<WeightSet>) -> Result<Arc<dyn Executable>, CompileError> {
         let store = Mutex::new(WeightStore::new(weights, Arc::clone(&self.pool)));
         let programs = Arc::new(RwLock::new(Vec::new()));
@@ -120,8 +125,9 @@ struct CpuExecutable {
     programs: Plans,
 }
 
-impl Executable for CpuExecutable {
-    fn add(&self, program: &Verified<Program>) -> Result<ProgramId, CompileError> {
+impl CpuExecutable {
+    /// Adds a program whose caller has memory for the first `lent` outputs, or all.
+    fn plan(&self, program: &Verified<Program>, lent: usize) -> Result<ProgramId, CompileError> {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         let mut programs = self.programs.write().unwrap_or_else(PoisonError::into_inner);
         for state in program.states() {
@@ -132,8 +138,22 @@ impl Executable for CpuExecutable {
                 return Err(CompileError::StateType { name, expected, found });
             }
         }
-        programs.push(Arc::new(Plan::new(program, &mut store, self.precision)?));
+        programs.push(Arc::new(Plan::new(program, &mut store, self.precision, lent)?));
         Ok(ProgramId(programs.len() - 1))
+    }
+}
+
+impl Executable for CpuExecutable {
+    fn add(&self, program: &Verified<Program>) -> Result<ProgramId, CompileError> {
+        self.plan(program, usize::MAX)
+    }
+
+    fn add_training(
+        &self,
+        program: &Verified<Program>,
+        _: &[&str],
+    ) -> Result<ProgramId, CompileError> {
+        self.plan(program, 1)
     }
 
     fn session(&self) -> Box<dyn Session> {
@@ -142,6 +162,7 @@ impl Executable for CpuExecutable {
             programs: Arc::clone(&self.programs),
             states: BTreeMap::new(),
             memory: FloatBuffer::default(),
+            last: None,
             scratch: Scratch::default(),
         })
     }
@@ -153,6 +174,8 @@ struct CpuSession {
     states: BTreeMap<String, StateBuffer>,
     /// Reused from run to run, grown to the largest program's need.
     memory: FloatBuffer,
+    /// What has run last, and left in the memory what it keeps.
+    last: Option<Arc<Plan>>,
     scratch: Scratch,
 }
 
@@ -166,7 +189,8 @@ impl Session for CpuSession {
         let known =
             self.programs.read().unwrap_or_else(PoisonError::into_inner).get(program.0).cloned();
         let plan = known.ok_or(RunError::UnknownProgram)?;
-        check_arguments(plan.program(), inputs, outputs)?;
+        check_inputs(plan.program(), inputs)?;
+        check_outputs(plan.program(), plan.lent_outputs(), outputs)?;
         // The plan numbers states in the order of its signature; the session keeps them by name.
         let states: Vec<StateBuffer> = plan
             .program()
@@ -199,7 +223,12 @@ impl Session for CpuSession {
         for (state, buffer) in plan.program().states().iter().zip(states) {
             self.states.insert(state.name.clone(), buffer);
         }
+        self.last = Some(plan);
         Ok(())
+    }
+
+    fn gradient(&self, index: usize) -> Option<Gradient<'_>> {
+        self.last.as_ref()?.kept(index + 1, &self.memory)
     }
 
     fn read_state(

@@ -10,7 +10,10 @@ use orion_compiler::{
     verify,
 };
 
+use orion_compiler::ir::program::Parameter;
+use orion_kernels::convert::packed_bf16;
 use orion_kernels::memory::FloatBuffer;
+use orion_kernels::optimizer::Gradient;
 
 use super::MatmulPrecision;
 use super::frame::{Frame, Place, StateBuffer, encode};
@@ -27,9 +30,19 @@ pub(super) struct Plan {
     constants: Vec<Vec<f32>>,
     /// Numbers that the arena has room for.
     arena: usize,
-    outputs: Vec<(Place, TensorType)>,
+    outputs: Vec<Output>,
+    /// How many of the outputs the caller has memory for: the first ones. The others stay in the arena.
+    lent: usize,
     /// States whose next value was computed elsewhere and is copied at the end.
     stores: Vec<(usize, Place, TensorType)>,
+}
+
+/// Where an output lies when all steps are done.
+struct Output {
+    place: Place,
+    ty: TensorType,
+    /// Whether it lies there in bf16.
+    is_packed: bool,
 }
 
 /// What is known about values while steps are chosen.
@@ -44,6 +57,8 @@ pub(super) struct Planning<'a> {
     uses: Vec<usize>,
     packed: BTreeSet<ValueId>,
     narrowed: BTreeSet<ValueId>,
+    /// How many of the outputs lie in the caller's memory.
+    lent: usize,
 }
 
 impl Planning<'_> {
@@ -93,7 +108,7 @@ impl Planning<'_> {
             && sharers.chain([root]).all(|other| other == value || self.uses(other) == 1)
     }
 
-    /// Whether `value` waits as packed bf16: nothing but its widening reads it.
+    /// Whether `value` waits as packed bf16: nothing but its widening, or the caller, reads it.
     pub(super) fn is_packed(&self, value: ValueId) -> bool {
         self.packed.contains(&value)
     }
@@ -130,12 +145,18 @@ impl Places {
 }
 
 impl Plan {
+    /// A plan whose caller has memory for the first `lent` outputs, or all.
     pub(super) fn new(
         program: &Verified<Program>,
         store: &mut WeightStore,
         precision: MatmulPrecision,
+        lent: usize,
     ) -> Result<Self, CompileError> {
         let program = prepare(program)?;
+        let lent = lent.min(program.outputs().len());
+        let (in_arena, narrowed) = step::narrowed_outputs(&program, lent);
+        let mut packed = step::packed_values(&program);
+        packed.extend(in_arena);
         let mut planning = Planning {
             program: &program,
             precision,
@@ -146,8 +167,9 @@ impl Plan {
             same_as: BTreeMap::new(),
             constants: BTreeMap::new(),
             uses: program.use_counts(),
-            packed: step::packed_values(&program),
-            narrowed: step::narrowed_outputs(&program),
+            packed,
+            narrowed,
+            lent,
         };
         let mut claims: Vec<Claim> = Vec::new();
         for (position, (id, node)) in program.nodes().enumerate() {
@@ -180,7 +202,11 @@ impl Plan {
             steps.push((claim.make)(&places, store)?);
         }
         let typed = |value: ValueId| (places.of(value), program.type_of(value).clone());
-        let outputs = program.outputs().iter().map(|output| typed(output.value)).collect();
+        let outputs = program.outputs().iter().map(|output| {
+            let (place, ty) = typed(output.value);
+            Output { place, ty, is_packed: planning.is_packed(output.value) }
+        });
+        let outputs = outputs.collect();
         let stores = program
             .states()
             .iter()
@@ -190,7 +216,7 @@ impl Plan {
                 (index, places.of(state.next), program.type_of(state.next).clone())
             })
             .collect();
-        Ok(Self { program, steps, constants, arena, outputs, stores })
+        Ok(Self { program, steps, constants, arena, outputs, lent, stores })
     }
 
     pub(super) fn program(&self) -> &Program {
@@ -239,7 +265,7 @@ impl Plan {
 
     /// Fills the outputs that no step has written in place.
     pub(super) fn copy_outputs(&self, frame: &mut Frame<'_>) {
-        for (index, (place, ty)) in self.outputs.iter().enumerate() {
+        for (index, Output { place, ty, .. }) in self.outputs.iter().enumerate().take(self.lent) {
             let own = Place::Output(index);
             if *place == own || ty.dtype == DType::I32 {
                 continue;
@@ -260,8 +286,28 @@ impl Plan {
     /// The integers among the outputs, by index.
     pub(super) fn integer_outputs(&self, frame: &Frame<'_>) -> Vec<(usize, Vec<i32>)> {
         let all = self.outputs.iter().enumerate();
-        let integers = all.filter(|(_, (_, ty))| ty.dtype == DType::I32);
-        integers.map(|(index, (place, ty))| (index, frame.ints(*place, ty.elements()))).collect()
+        let integers = all.take(self.lent).filter(|(_, output)| output.ty.dtype == DType::I32);
+        integers
+            .map(|(index, Output { place, ty, .. })| (index, frame.ints(*place, ty.elements())))
+            .collect()
+    }
+
+    /// The outputs that the caller has memory for.
+    pub(super) fn lent_outputs(&self) -> &[Parameter] {
+        &self.program.outputs()[..self.lent]
+    }
+
+    /// An output that has stayed in the session's memory since this plan has run.
+    pub(super) fn kept<'m>(&self, index: usize, memory: &'m [f32]) -> Option<Gradient<'m>> {
+        let Output { place, ty, is_packed } = self.outputs.get(index)?;
+        let (Place::Arena(start), true) = (*place, index >= self.lent) else { return None };
+        let elements = ty.elements();
+        Some(if *is_packed {
+            let packed = memory.get(start..start + elements.div_ceil(2))?;
+            Gradient::Bf16(&packed_bf16(packed)[..elements])
+        } else {
+            Gradient::F32(memory.get(start..start + elements)?)
+        })
     }
 }
 
@@ -347,7 +393,7 @@ fn assign(planning: &Planning<'_>, claims: &[Claim]) -> (Places, usize) {
     // What a step writes and the caller wants is written where the caller wants it.
     let written: BTreeSet<ValueId> =
         claims.iter().flat_map(|claim| &claim.writes).map(|&value| planning.root(value)).collect();
-    for (index, output) in program.outputs().iter().enumerate() {
+    for (index, output) in program.outputs().iter().enumerate().take(planning.lent) {
         let root = planning.root(output.value);
         // The caller's memory for bf16 holds no f32: only the step that rounds for it writes it.
         let is_real = |value| match program.type_of(value).dtype {

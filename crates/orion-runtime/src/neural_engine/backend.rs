@@ -149,7 +149,7 @@ impl Backend for NeuralEngine {
 
     /// One sequence at a time: batches of several are disputed (facts ANE073), and trainers add up gradients.
     fn training_form(&self) -> TrainingForm {
-        TrainingForm { sequences: Some(1), in_half: true }
+        TrainingForm { sequences: Some(1), in_half: true, keeps_gradients: false }
     }
 
     fn modelled_seconds(&self, program: &Verified<Program>, parameters: &[&str]) -> Option<f64> {

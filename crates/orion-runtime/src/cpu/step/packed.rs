@@ -21,11 +21,16 @@ pub(in crate::cpu) fn packed_values(program: &Program) -> BTreeSet<ValueId> {
     narrowed(program).filter(|value| readers.get(value) == Some(&uses[value.index()])).collect()
 }
 
-/// Results of narrowing `f32` to bf16 that are an output and nothing else.
-pub(in crate::cpu) fn narrowed_outputs(program: &Program) -> BTreeSet<ValueId> {
+/// Results of narrowing `f32` to bf16 that are an output and nothing else: those behind the first `lent`, and those among them.
+pub(in crate::cpu) fn narrowed_outputs(
+    program: &Program,
+    lent: usize,
+) -> (BTreeSet<ValueId>, BTreeSet<ValueId>) {
     let uses = program.use_counts();
-    let outputs: BTreeSet<ValueId> = program.outputs().iter().map(|output| output.value).collect();
-    narrowed(program).filter(|value| uses[value.index()] == 1 && outputs.contains(value)).collect()
+    let place = |value| program.outputs().iter().position(|output| output.value == value);
+    narrowed(program)
+        .filter(|value| uses[value.index()] == 1 && place(*value).is_some())
+        .partition(|value| place(*value) >= Some(lent))
 }
 
 fn narrowed(program: &Program) -> impl Iterator<Item = ValueId> {
