@@ -19,6 +19,8 @@ use crate::vectorize::{largest, share, sum_by, vectorized};
 
 /// Bytes of exponentials that are in memory at a time.
 const EXPONENTIALS: usize = 32 << 20;
+/// Partial sums of a row's exponentials.
+const LANES: usize = TILE_STRIDE / 2;
 /// Most rows whose exponentials are in memory at a time.
 const MOST_ROWS: usize = 512;
 /// Sums of exponentials beyond this, or its inverse, are taken again relative to the row's largest logit.
@@ -197,7 +199,7 @@ impl<'a> Block<'a> {
 
     fn exponentials(&mut self, scratch: &mut Scratch, kept: &mut Kept<'_>) {
         let (count, stride) = (self.rows.len(), self.stride);
-        let mut sums = vec![0.0_f64; self.pool.threads() * count];
+        let mut sums = vec![[0.0_f32; LANES]; self.pool.threads() * count];
         let mut scores = vec![0.0; count];
         let (kept, taken) = (kept.shared(), DisjointMut::new(&mut scores));
         self.logits(scratch, &mut sums, |tile, sums| {
@@ -213,7 +215,7 @@ impl<'a> Block<'a> {
             let references = &self.references[tile.rows.clone()];
             vectorized!(
                 self.pool.isa(),
-                relate(values: &mut [f32], lanes: usize, references: &[f32], sums: &mut [f64])
+                relate(values: &mut [f32], lanes: usize, references: &[f32], sums: &mut [[f32; LANES]])
             );
             for (row, values) in tile.rows.clone().zip(tile.values.chunks(TILE_STRIDE)) {
                 let (values, start) = (&values[..lanes], row * stride + tile.columns.start);
@@ -233,7 +235,9 @@ impl<'a> Block<'a> {
                 }
             }
         });
-        self.sums = (0..count).map(|row| sums.iter().skip(row).step_by(count).sum()).collect();
+        let sum_of =
+            |row| sums.iter().skip(row).step_by(count).flatten().map(|&x| f64::from(x)).sum();
+        self.sums = (0..count).map(sum_of).collect();
         self.scores = scores;
     }
 
@@ -334,23 +338,24 @@ fn dot<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
     sum_by(&sums, |x| x) + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
 }
 
-/// Values of a tile become their exponentials relative to their row's reference, which are added to the row's sum.
+/// Values of a tile become their exponentials relative to their row's reference, which are added to the row's sums.
 #[inline(always)]
 fn relate<const FUSED: bool>(
     values: &mut [f32],
     lanes: usize,
     references: &[f32],
-    sums: &mut [f64],
+    sums: &mut [[f32; LANES]],
 ) {
-    for ((row, &reference), sum) in values.chunks_mut(TILE_STRIDE).zip(references).zip(sums) {
-        let (chunks, rest) = row[..lanes].as_chunks_mut::<16>();
-        for chunk in chunks {
-            for x in chunk {
-                *x = exp::<FUSED>(*x - reference);
-            }
+    let rows = values.as_chunks_mut::<TILE_STRIDE>().0.iter_mut().zip(references).zip(sums);
+    for ((row, &reference), sums) in rows {
+        for x in row.iter_mut() {
+            *x = exp::<FUSED>(*x - reference);
         }
-        rest.iter_mut().for_each(|x| *x = exp::<FUSED>(*x - reference));
-        *sum += f64::from(sum_by(&row[..lanes], |x| x));
+        row[lanes..].fill(0.0);
+        let (low, high) = row.split_at(LANES);
+        for ((sum, low), high) in sums.iter_mut().zip(low).zip(high) {
+            *sum += low + high;
+        }
     }
 }
 

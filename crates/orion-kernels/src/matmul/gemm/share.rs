@@ -29,6 +29,8 @@ pub(super) struct Shares {
 pub(super) struct Share {
     /// The blocks of its rows.
     pub(super) blocks: Range<usize>,
+    /// The rows of each.
+    pub(super) rows: Vec<Range<usize>>,
     pub(super) pieces: Vec<Piece>,
 }
 
@@ -114,6 +116,7 @@ impl Shares {
             }
             first = end;
         }
-        Share { blocks, pieces }
+        let rows = blocks.clone().map(|block| plan.block(block)).collect();
+        Share { blocks, rows, pieces }
     }
 }

@@ -148,8 +148,9 @@ impl<'a, B: Blocks, P: Panels> Worker<'a, B, P> {
         let left_scale = self.left_scales[block - self.share.blocks.start];
         let scale = self.right_scales[piece] * left_scale;
         let Piece { right, columns, .. } = &self.share.pieces[piece];
-        let rows = plan.block(block);
-        let at = (rows.start - plan.rows(blocks).start) * depth.len();
+        let rows_of = |block: usize| &self.share.rows[block - self.share.blocks.start];
+        let rows = rows_of(block).clone();
+        let at = (rows.start - rows_of(blocks.start).start) * depth.len();
         let x = &self.left[at..at + rows.len() * depth.len()];
         let panel = &self.right[panel..panel + depth.len() * plan.width()];
         let lanes = columns.len();
