@@ -461,8 +461,8 @@ fn parts(batches: &[Batch], tokens: usize) -> Cow<'_, [Batch]> {
     batches.iter().flat_map(parts).collect()
 }
 
-/// The loss of a batch; its gradients, if the program gives them, overwrite `gradients` or stay in the session. `more` is what the program takes
-/// besides the batch and the parameters.
+/// The loss of a batch; its gradients, if the program gives them, overwrite `gradients` or stay in the session. `more` is
+/// what the program takes besides the batch and the parameters.
 fn run(
     session: &mut dyn Session,
     program: ProgramId,

@@ -297,10 +297,15 @@ impl Plan {
         &self.program.outputs()[..self.lent]
     }
 
-    /// An output that has stayed in the session's memory since this plan has run.
-    pub(super) fn kept<'m>(&self, index: usize, memory: &'m [f32]) -> Option<Gradient<'m>> {
-        let Output { place, ty, is_packed } = self.outputs.get(index)?;
-        let (Place::Arena(start), true) = (*place, index >= self.lent) else { return None };
+    /// An output that has stayed in the session's memory since this plan has run, or is a constant.
+    pub(super) fn kept<'m>(&'m self, index: usize, memory: &'m [f32]) -> Option<Gradient<'m>> {
+        let Output { place, ty, is_packed } =
+            self.outputs.get(index).filter(|_| index >= self.lent)?;
+        let start = match *place {
+            Place::Arena(start) => start,
+            Place::Constant(constant) => return Some(Gradient::F32(self.constants.get(constant)?)),
+            _ => return None,
+        };
         let elements = ty.elements();
         Some(if *is_packed {
             let packed = memory.get(start..start + elements.div_ceil(2))?;
