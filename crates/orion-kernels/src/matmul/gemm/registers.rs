@@ -2,11 +2,11 @@
 //! [`super::pack`] do for any CPU, without a stop in memory between rounding, pairing and turning.
 
 use std::arch::x86_64::{
-    __m512bh, __m512i, _mm256_maskz_loadu_epi16, _mm256_setzero_si256, _mm512_castsi256_si512,
-    _mm512_cvtne2ps_pbh, _mm512_inserti64x4, _mm512_loadu_epi16, _mm512_mask_storeu_epi32,
-    _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16,
-    _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_storeu_epi32, _mm512_unpackhi_epi32,
-    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_maskz_loadu_epi16, _mm256_setzero_si256,
+    _mm512_castsi256_si512, _mm512_cvtne2ps_pbh, _mm512_inserti64x4, _mm512_loadu_epi16,
+    _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_ps,
+    _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_storeu_epi32,
+    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
 use std::ops::Range;
@@ -17,6 +17,11 @@ use super::narrow::Lines;
 
 /// Lanes of a register.
 const LANES: usize = 16;
+/// Bytes of neighbouring lines that are asked for before they are read: a line's part is short, and the CPU sees no stream
+/// in it before it ends.
+const AHEAD: usize = 4096;
+/// Bytes of a line of the cache.
+const CACHE_LINE: usize = 64;
 
 /// The first and second halves of a register, word by word: where the words of two rounded registers go as pairs.
 const INTERLEAVED: [i16; 2 * LANES] = {
@@ -139,6 +144,18 @@ impl<'a, T: Element> Joint<'a, T> {
         Self { low: line(2 * unit), high, interleaved }
     }
 
+    /// Asks for the lines of a unit, if there is one.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+    fn prefetch(lines: Lines<'a, T>, unit: usize) {
+        for index in (2 * unit..2 * unit + 2).take_while(|&index| index < lines.count) {
+            let line = &lines.data[index * lines.stride..][..lines.width];
+            for part in line.chunks(CACHE_LINE / size_of::<T>()) {
+                _mm_prefetch::<_MM_HINT_T0>(part.as_ptr().cast());
+            }
+        }
+    }
+
     /// Writes as many pairs as `out` holds, from `at` on.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
@@ -169,7 +186,9 @@ pub(super) fn join<T: Element>(
 ) {
     let units = lines.count.div_ceil(2);
     let start = blocks.first().map_or(0, |block| block.start);
+    let ahead = AHEAD.div_ceil(2 * size_of::<T>() * lines.width.max(1));
     for unit in 0..units {
+        Joint::prefetch(lines, unit + ahead);
         let joint = Joint::of(lines, unit);
         for block in blocks {
             let (at, len) = (block.start - start, block.len());

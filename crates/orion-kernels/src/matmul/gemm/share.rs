@@ -8,8 +8,8 @@ use super::operand::Panels;
 use super::{BLOCKS_AT_ONCE, Plan, Right};
 use crate::pool::split;
 
-/// Values of panels that stay in the L2 cache while rows of `x` stream past them: 512 KiB.
-const KEPT: usize = 160 << 10;
+/// Values of panels that stay in the L2 cache while rows of `x` stream past them: 800 KiB.
+const KEPT: usize = 200 << 10;
 /// Multiplications that take as long as packing one unit does.
 const PACKING: usize = 24;
 
