@@ -22,6 +22,7 @@ pub mod norm;
 pub mod optimizer;
 pub mod permute;
 pub mod pool;
+mod prefetch;
 pub mod reduce;
 pub mod rope;
 pub mod softmax;

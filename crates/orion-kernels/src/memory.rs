@@ -128,6 +128,18 @@ impl<T: Plain> NumberBuffer<T> {
             Err(error) => panic!("{bytes} bytes of memory: {error}"),
         }
     }
+
+    /// Makes the buffer long enough for `len` numbers. If it was not, it has new memory, of zeroes; the old goes first, so
+    /// that both are never there at once.
+    ///
+    /// # Panics
+    /// As [`zeroed`](Self::zeroed).
+    pub fn grow_to(&mut self, len: usize) {
+        if self.deref().len() < len {
+            *self = Self::default();
+            *self = Self::zeroed(len);
+        }
+    }
 }
 
 impl<T> Default for NumberBuffer<T> {

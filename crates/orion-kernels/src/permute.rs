@@ -108,7 +108,7 @@ fn places(dims: &[(usize, usize)], to: usize, from: usize, each: &mut impl FnMut
 }
 
 /// `out[row][column] = x[column · stride + row]`.
-fn turn(out: &mut [f32], x: &[f32], rows: usize, columns: usize, stride: usize) {
+pub(crate) fn turn(out: &mut [f32], x: &[f32], rows: usize, columns: usize, stride: usize) {
     turn_apart(out, x, rows, columns, stride, columns);
 }
 

@@ -2,15 +2,23 @@
 //! Gimelshein, 2018; Dao et al., 2022): scores never leave the caches of the CPU.
 //!
 //! Few queries (`decode`) stream the cache once, all heads of a thread side by side. Many queries (`prefill`) take the
-//! cache in tiles that are converted once for all queries and heads that share them.
+//! cache in tiles that are converted once for all queries and heads that share them. In training, where products are of
+//! rounded operands, so are those of attention ([`products`]).
 
 mod decode;
+mod key_head;
 mod prefill;
+mod products;
 #[cfg(test)]
 mod tests;
 
 use half::f16;
 
+pub(crate) use key_head::KeyHead;
+pub use products::attention_by_products;
+pub(crate) use products::exponentials_of;
+
+use crate::matmul::MatrixView;
 use crate::matmul::lanes::{Lanes, with_lanes};
 use crate::pool::DisjointMut;
 use crate::{Isa, Pool};
@@ -49,8 +57,32 @@ pub struct AttentionShape {
 
 impl AttentionShape {
     /// Heads of queries that share a head of keys.
-    fn group(&self) -> usize {
+    pub(crate) fn group(&self) -> usize {
         self.heads / self.kv_heads
+    }
+
+    /// # Panics
+    /// When operands have other sizes: as many numbers as there are of queries, and as are stored of keys.
+    pub(crate) fn check(
+        &self,
+        of_queries: impl IntoIterator<Item = usize>,
+        of_keys: impl IntoIterator<Item = usize>,
+    ) {
+        let size = self.batch * self.queries * self.heads * self.head_dim;
+        let stored = self.batch * self.capacity * self.kv_heads * self.head_dim;
+        assert!(
+            of_queries.into_iter().all(|len| len == size),
+            "queries and results have the shape's size"
+        );
+        assert!(
+            of_keys.into_iter().all(|len| len == stored),
+            "keys and values have the shape's size"
+        );
+        assert!(
+            self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads),
+            "queries share heads evenly"
+        );
+        assert!(self.position + self.queries <= self.capacity, "queries lie inside of the cache");
     }
 
     /// Number of keys that query `t` sees.
@@ -59,10 +91,14 @@ impl AttentionShape {
     }
 }
 
+/// What is done to the operands of a product.
+pub type Rounding = fn(MatrixView<'_>) -> MatrixView<'_>;
+
 /// Working memory, kept from call to call.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Scratch {
     threads: Vec<Vec<f32>>,
+    products: Vec<products::ThreadScratch>,
 }
 
 impl Scratch {
@@ -96,20 +132,12 @@ pub fn attention(
     values: Cache<'_>,
     shape: AttentionShape,
 ) {
-    let size = shape.batch * shape.queries * shape.heads * shape.head_dim;
-    let stored = shape.batch * shape.capacity * shape.kv_heads * shape.head_dim;
     let len = |cache: Cache<'_>| match cache {
         Cache::F32(data) => data.len(),
         Cache::F16(data) => data.len(),
     };
-    assert!(out.len() == size && q.len() == size, "queries and result have the shape's size");
-    assert!(len(keys) == stored && len(values) == stored, "keys and values have the shape's size");
-    assert!(
-        shape.kv_heads > 0 && shape.heads.is_multiple_of(shape.kv_heads),
-        "queries share heads evenly"
-    );
-    assert!(shape.position + shape.queries <= shape.capacity, "queries lie inside of the cache");
-    if size == 0 {
+    shape.check([q.len(), out.len()], [len(keys), len(values)]);
+    if out.is_empty() {
         return;
     }
     match (keys, values) {

@@ -57,6 +57,49 @@ fn shape(
     }
 }
 
+/// The root of the mean squared distance, of numbers that are about one.
+fn distance(found: &[f32], expected: &[f64]) -> f64 {
+    let squares = found.iter().zip(expected).map(|(&x, y)| (f64::from(x) - y).powi(2));
+    (squares.sum::<f64>() / expected.len() as f64).sqrt()
+}
+
+/// Attention by products from the same operands, in f32 and of operands rounded to bf16.
+fn check_products(
+    shape: AttentionShape,
+    q: &[f32],
+    stored: &[Vec<f32>; 2],
+    expected: &[f64],
+    tolerance: f64,
+) {
+    for isa in Isa::available() {
+        let mut runs = Vec::new();
+        for threads in [1, 3] {
+            let pool = Pool::new(threads, isa);
+            let mut scratch = Scratch::default();
+            let mut run = |round: Rounding| {
+                let mut out = vec![f32::NAN; q.len()];
+                let inputs = [q, &stored[0], &stored[1]];
+                attention_by_products(&pool, &mut scratch, &mut out, inputs, shape, round);
+                out
+            };
+            let (exact, rounded) = (run(|matrix| matrix), run(|matrix| matrix.in_bf16()));
+            for (&found, &expected) in exact.iter().zip(expected) {
+                let what = format!("{shape:?} {} by products", isa.name());
+                assert_near(found, expected, tolerance, &what);
+            }
+            // Scores are of the size of their scale; a row's rounding errors shift its weights.
+            let error = distance(&rounded, expected);
+            assert!(
+                error < 4e-3 * f64::from(shape.scale).max(1.0),
+                "{shape:?} {}: {error}",
+                isa.name()
+            );
+            runs.push((exact, rounded));
+        }
+        assert!(runs[0] == runs[1], "{shape:?} {}: as many threads as there are", isa.name());
+    }
+}
+
 fn check(shape: AttentionShape) {
     let AttentionShape { batch, queries, heads, kv_heads, head_dim, capacity, .. } = shape;
     let q: Vec<f32> =
@@ -78,6 +121,7 @@ fn check(shape: AttentionShape) {
         stored.each_ref().map(|cache| cache.iter().map(|&x| f16::from_f32(x)).collect::<Vec<_>>());
     // A score's rounding error grows with the score, and is what the exponential's relative error becomes.
     let tolerance = 5e-6 * f64::from(shape.scale).max(1.0);
+    check_products(shape, &q, &stored, &expected, tolerance);
     for isa in Isa::available() {
         for threads in [1, 2, 3] {
             let pool = Pool::new(threads, isa);

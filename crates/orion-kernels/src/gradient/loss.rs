@@ -15,7 +15,7 @@ use crate::matmul::{
 };
 use crate::memory::{FloatBuffer, PageBuffer};
 use crate::pool::{DisjointMut, split};
-use crate::vectorize::{largest, share, sum_by, vectorized};
+use crate::vectorize::{dot, largest, share, sum_by, vectorized};
 
 /// Bytes of exponentials that are in memory at a time.
 const EXPONENTIALS: usize = 32 << 20;
@@ -161,7 +161,7 @@ impl<'a> Block<'a> {
             // About the label's logit: near the largest one, or else the loss is large.
             weight.copy_row(class, &mut chosen);
             let (a, b) = (&*state, &*chosen);
-            *reference = vectorized!(pool.isa(), dot(a: &[f32], b: &[f32]) -> f32);
+            *reference = vectorized!(pool.isa(), product_of(a: &[f32], b: &[f32]) -> f32);
         }
         let (sums, scores) = (vec![0.0; rows.len()], vec![0.0; rows.len()]);
         Self { pool, weight, rows, x: states, stride, references, sums, scores }
@@ -326,16 +326,8 @@ impl<'a> Block<'a> {
 }
 
 #[inline(always)]
-fn dot<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 16];
-    let (a, a_rest) = a.as_chunks::<16>();
-    let (b, b_rest) = b.as_chunks::<16>();
-    for (a, b) in a.iter().zip(b) {
-        for i in 0..16 {
-            sums[i] += a[i] * b[i];
-        }
-    }
-    sum_by(&sums, |x| x) + a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum::<f32>()
+fn product_of<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
+    dot(a, b)
 }
 
 /// Values of a tile become their exponentials relative to their row's reference, which are added to the row's sums.

@@ -10,7 +10,7 @@ mod table;
 mod tests;
 
 pub use activation::{gelu_gradient, swiglu_gradient};
-pub use attention::{Rounding, Scratch as AttentionScratch, attention_gradient};
+pub use attention::{Scratch as AttentionScratch, attention_gradient};
 pub use loss::{LossGradients, cross_entropy, linear_cross_entropy};
 pub use norm::{layer_norm_gradient, rms_norm_gradient};
 pub use table::{add_columns, embedding_gradient};

@@ -1,7 +1,7 @@
 //! Every gradient against finite differences of the forward formula in f64.
 
 use super::*;
-use crate::attention::AttentionShape;
+use crate::attention::{AttentionShape, Rounding};
 use crate::matmul::MatrixView;
 use crate::testing::noise;
 use crate::{Isa, Pool, Scratch};

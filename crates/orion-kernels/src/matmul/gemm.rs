@@ -17,6 +17,7 @@ mod operand;
 mod pack;
 #[cfg(target_arch = "x86_64")]
 mod registers;
+mod reused;
 mod share;
 mod tile;
 mod worker;
@@ -25,6 +26,7 @@ use std::ops::Range;
 
 pub(crate) use bf16_rows::Bf16Rows;
 pub use matrix_view::MatrixView;
+pub(crate) use reused::{LeftOperand, ProductOutput, RightOperand, TileProducts};
 
 use narrow::Narrow;
 use operand::{Blocks, Panels};

@@ -21,7 +21,10 @@ mod quantized;
 mod vector;
 
 pub use channels::channel_product;
-pub(crate) use gemm::{Bf16Rows, ProductTile, TILE_STRIDE, bf16_product, grow, product_tiles};
+pub(crate) use gemm::{
+    Bf16Rows, LeftOperand, ProductOutput, ProductTile, RightOperand, TILE_STRIDE, TileProducts,
+    bf16_product, grow, product_tiles,
+};
 pub use gemm::{MatrixView, product};
 pub use packed::{MatrixSource, PackError, PackedMatrix};
 pub use vector::vector_product;

@@ -2,6 +2,8 @@
 
 use std::{marker::PhantomData, ops::Range};
 
+use crate::prefetch::prefetch;
+
 /// A mutable slice that several threads cut among themselves.
 pub(crate) struct DisjointMut<'a, T> {
     start: *mut T,
@@ -28,6 +30,11 @@ impl<'a, T> DisjointMut<'a, T> {
         assert!(index <= self.len, "index within the slice");
         // SAFETY: in bounds by the assertion.
         unsafe { self.start.add(index) }
+    }
+
+    /// Asks for a part that will be written soon.
+    pub(crate) fn prefetch(&self, range: Range<usize>) {
+        prefetch(self.start.wrapping_add(range.start), range.len());
     }
 
     /// # Safety

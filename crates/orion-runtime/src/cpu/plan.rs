@@ -235,11 +235,7 @@ impl Plan {
 
     /// Makes the session's memory large enough.
     pub(super) fn reserve(&self, memory: &mut FloatBuffer) {
-        if memory.len() < self.arena {
-            // Old contents mean nothing to a new run. They go first, so that both are never there at once.
-            *memory = FloatBuffer::default();
-            *memory = FloatBuffer::zeroed(self.arena);
-        }
+        memory.grow_to(self.arena);
     }
 
     pub(super) fn run(&self, frame: &mut Frame<'_>) {

@@ -8,6 +8,7 @@ use super::operand::{Blocks, PackMemory, Panels, cut};
 use super::registers;
 use super::{Plan, Units, pack};
 use crate::Isa;
+use crate::prefetch::prefetch;
 
 /// A dense f32 matrix: row after row, or column after column.
 #[derive(Clone, Copy, Debug)]
@@ -130,6 +131,16 @@ impl<'a> MatrixView<'a> {
             columns: column_count,
             stride: row_count,
             ..*self
+        }
+    }
+
+    /// Asks for all of it, to be read soon.
+    pub(crate) fn prefetch(&self) {
+        let (lines, width) =
+            if self.by_columns { (self.columns, self.rows) } else { (self.rows, self.columns) };
+        for line in 0..lines {
+            let line = self.line(line, &(0..width));
+            prefetch(line.as_ptr(), line.len());
         }
     }
 
@@ -413,7 +424,7 @@ impl Panels for MatrixView<'_> {
         let (lines, within) = if self.by_columns { (&from, &depth) } else { (&depth, &from) };
         for line in crate::pool::split(lines.len(), parts, part) {
             let line = &self.data[(lines.start + line) * self.stride..][within.clone()];
-            pack::prefetch(line);
+            prefetch(line.as_ptr(), line.len());
         }
     }
 }

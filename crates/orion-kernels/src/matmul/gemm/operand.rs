@@ -5,6 +5,8 @@ use std::ops::Range;
 use super::narrow::Narrow;
 use super::{Plan, Units, pack};
 use crate::matmul::{GROUP_ROWS, PackedMatrix};
+use crate::pool::split;
+use crate::prefetch::prefetch;
 
 /// Working memory of packing.
 #[derive(Default)]
@@ -93,7 +95,8 @@ impl Panels for PackedMatrix {
             let group = self.group(group);
             let at = |unit: usize| group.len() * unit / plan.units;
             let stretch = &group[at(depth.start)..at(depth.end)];
-            pack::prefetch(&stretch[crate::pool::split(stretch.len(), parts, part)]);
+            let part = &stretch[split(stretch.len(), parts, part)];
+            prefetch(part.as_ptr(), part.len());
         }
     }
 }

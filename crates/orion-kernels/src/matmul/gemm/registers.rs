@@ -2,11 +2,11 @@
 //! [`super::pack`] do for any CPU, without a stop in memory between rounding, pairing and turning.
 
 use std::arch::x86_64::{
-    __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_maskz_loadu_epi16, _mm256_setzero_si256,
-    _mm512_castsi256_si512, _mm512_cvtne2ps_pbh, _mm512_inserti64x4, _mm512_loadu_epi16,
-    _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_ps,
-    _mm512_permutexvar_epi16, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_storeu_epi32,
-    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_maskz_loadu_epi16, _mm512_castsi256_si512,
+    _mm512_cvtne2ps_pbh, _mm512_inserti64x4, _mm512_loadu_epi16, _mm512_mask_storeu_epi32,
+    _mm512_maskz_loadu_epi16, _mm512_maskz_loadu_ps, _mm512_permutexvar_epi16,
+    _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_storeu_epi32, _mm512_unpackhi_epi32,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
 use std::ops::Range;
@@ -20,8 +20,6 @@ const LANES: usize = 16;
 /// Bytes of neighbouring lines that are asked for before they are read: a line's part is short, and the CPU sees no stream
 /// in it before it ends.
 const AHEAD: usize = 4096;
-/// Bytes of a line of the cache.
-const CACHE_LINE: usize = 64;
 
 /// The first and second halves of a register, word by word: where the words of two rounded registers go as pairs.
 const INTERLEAVED: [i16; 2 * LANES] = {
@@ -78,10 +76,10 @@ pub(super) trait Element: Copy {
     ///
     /// Safety: the CPU has the instructions.
     unsafe fn neighbours(line: &[Self], at: usize, count: usize) -> __m512i;
-    /// The same of up to one register's of two lines, of the second maybe none: the first in the lower half.
+    /// The lanes of two lines that the masks select, rounded, zeros elsewhere: the first in the lower half.
     ///
-    /// Safety: as above.
-    unsafe fn both(low: &[Self], high: &[Self], at: usize, count: usize) -> __m512i;
+    /// Safety: as above, and the lanes can be read.
+    unsafe fn both(low: *const Self, low_mask: u16, high: *const Self, high_mask: u16) -> __m512i;
 }
 
 impl Element for f32 {
@@ -94,9 +92,11 @@ impl Element for f32 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-    unsafe fn both(low: &[Self], high: &[Self], at: usize, count: usize) -> __m512i {
-        let high = if high.is_empty() { load(&[], 0, 0) } else { load(high, at, count) };
-        rounded(load(low, at, count), high)
+    unsafe fn both(low: *const Self, low_mask: u16, high: *const Self, high_mask: u16) -> __m512i {
+        // SAFETY: by this function's contract.
+        unsafe {
+            rounded(_mm512_maskz_loadu_ps(low_mask, low), _mm512_maskz_loadu_ps(high_mask, high))
+        }
     }
 }
 
@@ -112,64 +112,25 @@ impl Element for bf16 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-    unsafe fn both(low: &[Self], high: &[Self], at: usize, count: usize) -> __m512i {
-        // SAFETY: by this function's contract; masks have as many words as the slices.
+    unsafe fn both(low: *const Self, low_mask: u16, high: *const Self, high_mask: u16) -> __m512i {
+        // SAFETY: by this function's contract.
         unsafe {
-            let half = |line: &[Self]| {
-                let line = &line[at..at + count.min(LANES)];
-                _mm256_maskz_loadu_epi16(first(line.len()), line.as_ptr().cast())
-            };
-            let high = if high.is_empty() { _mm256_setzero_si256() } else { half(high) };
-            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half(low)), high)
+            let low = _mm256_maskz_loadu_epi16(low_mask, low.cast());
+            let high = _mm256_maskz_loadu_epi16(high_mask, high.cast());
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
         }
     }
 }
 
-/// The pairs of a unit of neighbouring lines.
-struct Joint<'a, T> {
-    low: &'a [T],
-    /// Nothing behind the last line.
-    high: &'a [T],
-    interleaved: __m512i,
-}
-
-impl<'a, T: Element> Joint<'a, T> {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-    fn of(lines: Lines<'a, T>, unit: usize) -> Self {
-        let line = |index: usize| &lines.data[index * lines.stride..][..lines.width];
-        let high = if 2 * unit + 1 < lines.count { line(2 * unit + 1) } else { &[] };
-        // SAFETY: the array has as many words as a register.
-        let interleaved = unsafe { _mm512_loadu_epi16(INTERLEAVED.as_ptr()) };
-        Self { low: line(2 * unit), high, interleaved }
-    }
-
-    /// Asks for the lines of a unit, if there is one.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-    fn prefetch(lines: Lines<'a, T>, unit: usize) {
-        for index in (2 * unit..2 * unit + 2).take_while(|&index| index < lines.count) {
-            let line = &lines.data[index * lines.stride..][..lines.width];
-            for part in line.chunks(CACHE_LINE / size_of::<T>()) {
-                _mm_prefetch::<_MM_HINT_T0>(part.as_ptr().cast());
-            }
-        }
-    }
-
-    /// Writes as many pairs as `out` holds, from `at` on.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-    fn write(&self, at: usize, out: &mut [f32]) {
-        let mut lane = 0;
-        while lane < out.len() {
-            let count = (out.len() - lane).min(LANES);
-            // SAFETY: this function has the instructions.
-            let both = unsafe { T::both(self.low, self.high, at + lane, count) };
-            let pairs = _mm512_permutexvar_epi16(self.interleaved, both);
-            store(&mut out[lane..lane + count], pairs);
-            lane += count;
-        }
-    }
+/// Where the pairs of a block go, unit after unit.
+struct Destination {
+    /// The block's place in a line.
+    at: usize,
+    len: usize,
+    /// Where the next unit goes.
+    to: *mut f32,
+    /// Values between two units.
+    step: usize,
 }
 
 /// Pairs neighbouring lines, rounded, and cuts them into `blocks`, from the first's start on: each has its units together, at
@@ -186,13 +147,61 @@ pub(super) fn join<T: Element>(
 ) {
     let units = lines.count.div_ceil(2);
     let start = blocks.first().map_or(0, |block| block.start);
-    let ahead = AHEAD.div_ceil(2 * size_of::<T>() * lines.width.max(1));
-    for unit in 0..units {
-        Joint::prefetch(lines, unit + ahead);
-        let joint = Joint::of(lines, unit);
-        for block in blocks {
-            let (at, len) = (block.start - start, block.len());
-            joint.write(at, &mut out[at * units + unit * len.max(width)..][..len]);
+    let mut blocks: Vec<Destination> = blocks
+        .iter()
+        .map(|block| {
+            let (at, len, step) = (block.start - start, block.len(), block.len().max(width));
+            assert!(at + len <= lines.width, "lines as wide as the blocks");
+            let to = &mut out[at * units..];
+            assert!(units == 0 || to.len() >= (units - 1) * step + len, "room for all pairs");
+            Destination { at, len, to: to.as_mut_ptr(), step }
+        })
+        .collect();
+    let line = |index: usize| lines.data[index * lines.stride..][..lines.width].as_ptr();
+    let ahead = AHEAD.div_ceil(2 * size_of::<T>() * lines.width.max(1)) * 2 * lines.stride;
+    for unit in 0..lines.count / 2 {
+        // SAFETY: lines and destinations are as long as was checked.
+        unsafe { join_unit::<T, true>(line(2 * unit), line(2 * unit + 1), ahead, &mut blocks) };
+    }
+    if lines.count % 2 == 1 {
+        let last = line(lines.count - 1);
+        // SAFETY: as above; nothing is read of a second line.
+        unsafe { join_unit::<T, false>(last, last, 0, &mut blocks) };
+    }
+}
+
+/// The pairs of two lines, or of one with zeros. What lies `ahead` values further is asked for.
+///
+/// Safety: the lines reach to the end of the blocks, and their destinations have room for another unit.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+unsafe fn join_unit<T: Element, const BOTH: bool>(
+    low: *const T,
+    high: *const T,
+    ahead: usize,
+    blocks: &mut [Destination],
+) {
+    // SAFETY: by this function's contract; masks select the lanes of a block. A prefetch may ask for anything.
+    unsafe {
+        let interleaved = _mm512_loadu_epi16(INTERLEAVED.as_ptr());
+        let pairs = |at: usize, mask: u16| {
+            let (low, high) = (low.add(at), high.add(at));
+            _mm_prefetch::<_MM_HINT_T0>(low.wrapping_add(ahead).cast());
+            _mm_prefetch::<_MM_HINT_T0>(high.wrapping_add(ahead).cast());
+            let both = T::both(low, mask, high, if BOTH { mask } else { 0 });
+            _mm512_permutexvar_epi16(interleaved, both)
+        };
+        for Destination { at, len, to, step } in blocks {
+            let mut lane = 0;
+            while lane + LANES <= *len {
+                _mm512_storeu_epi32(to.add(lane).cast(), pairs(*at + lane, !0));
+                lane += LANES;
+            }
+            if lane < *len {
+                let mask = first(*len - lane);
+                _mm512_mask_storeu_epi32(to.add(lane).cast(), mask, pairs(*at + lane, mask));
+            }
+            *to = to.wrapping_add(*step);
         }
     }
 }

@@ -1,9 +1,11 @@
-//! `attention`, straight from the key-value cache.
+//! `attention`, straight from the key-value cache, or of keys and values of the program itself, as in training.
 
 use orion_compiler::{DType, Op};
-use orion_kernels::attention::{AttentionShape, Cache, attention};
+use orion_kernels::attention::{AttentionShape, Cache, Rounding, attention, attention_by_products};
+use orion_kernels::matmul::MatrixView;
 
 use super::{At, Claim, Step};
+use crate::cpu::MatmulPrecision;
 use crate::cpu::frame::{Frame, Place, StateBuffer};
 
 struct Attention {
@@ -13,6 +15,16 @@ struct Attention {
     position: Place,
     out: Place,
     shape: AttentionShape,
+    /// Of keys and values that are no states, where products are of rounded operands.
+    by_products: Option<Rounding>,
+}
+
+/// What the operands of its products are rounded to. They are small, and sums of f16 would gain little.
+pub(super) fn rounding(precision: MatmulPrecision) -> Rounding {
+    fn in_bf16(matrix: MatrixView<'_>) -> MatrixView<'_> {
+        matrix.in_bf16()
+    }
+    if precision == MatmulPrecision::Bf16 { in_bf16 } else { |matrix| matrix }
 }
 
 pub(super) fn claim(at: At<'_>) -> Option<Claim> {
@@ -43,6 +55,9 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
         scale: op.scale as f32,
         causal: op.causal,
     };
+    let is_state = planning.state(keys).or(planning.state(values)).is_some();
+    let by_products = (planning.precision == MatmulPrecision::Bf16 && !is_state)
+        .then(|| rounding(planning.precision));
     let out = node.outputs[0];
     Some(Claim::node(
         at.id,
@@ -50,7 +65,7 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
         Box::new(move |places, _| {
             let [q, keys, values, position, out] =
                 [q, keys, values, position, out].map(|value| places.of(value));
-            Ok(Box::new(Attention { q, keys, values, position, out, shape }))
+            Ok(Box::new(Attention { q, keys, values, position, out, shape, by_products }))
         }),
     ))
 }
@@ -63,19 +78,25 @@ impl Step for Attention {
         let position = usize::try_from(frame.int(self.position)).unwrap_or(0).min(last);
         let elements = shape.batch * shape.queries * shape.heads * shape.head_dim;
         let stored = shape.batch * shape.capacity * shape.kv_heads * shape.head_dim;
+        let shape = AttentionShape { position, ..*shape };
         let mut buffer = frame.take(self.out, elements);
         let mut scratch = std::mem::take(&mut frame.scratch.attention);
-        let cache = |place: Place| match place {
-            Place::State(index) => match frame.state(index) {
-                StateBuffer::F32(data) => Cache::F32(data),
-                StateBuffer::F16(data) => Cache::F16(data),
-            },
-            place => Cache::F32(frame.reals(place, stored)),
-        };
-        let (keys, values) = (cache(self.keys), cache(self.values));
         let q = frame.reals(self.q, elements);
-        let shape = AttentionShape { position, ..*shape };
-        attention(frame.pool, &mut scratch, &mut buffer, q, keys, values, shape);
+        if let Some(round) = self.by_products {
+            let [keys, values] = [self.keys, self.values].map(|place| frame.reals(place, stored));
+            let inputs = [q, keys, values];
+            attention_by_products(frame.pool, &mut scratch, &mut buffer, inputs, shape, round);
+        } else {
+            let cache = |place: Place| match place {
+                Place::State(index) => match frame.state(index) {
+                    StateBuffer::F32(data) => Cache::F32(data),
+                    StateBuffer::F16(data) => Cache::F16(data),
+                },
+                place => Cache::F32(frame.reals(place, stored)),
+            };
+            let (keys, values) = (cache(self.keys), cache(self.values));
+            attention(frame.pool, &mut scratch, &mut buffer, q, keys, values, shape);
+        }
         frame.scratch.attention = scratch;
         frame.put(self.out, buffer);
     }

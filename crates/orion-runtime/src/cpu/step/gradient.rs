@@ -6,11 +6,10 @@ use orion_compiler::op::{
 use orion_compiler::{DType, NodeId, Op, TensorType, ValueId};
 use orion_kernels::attention::AttentionShape;
 use orion_kernels::gradient;
-use orion_kernels::matmul::{MatrixView, product};
+use orion_kernels::matmul::product;
 use orion_kernels::rope::{RopeShape, rope};
 
 use super::{At, Claim, kernel};
-use crate::cpu::MatmulPrecision;
 
 /// Whether a kernel gives these gradients of these operands: everything in f32, and all gradients that a kernel gives at
 /// once. Others go through the definition.
@@ -53,10 +52,6 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     }
 }
 
-fn in_bf16(matrix: MatrixView<'_>) -> MatrixView<'_> {
-    matrix.in_bf16()
-}
-
 fn attention(at: At<'_>, op: &GradientOf<Attention>, types: &[TensorType]) -> Option<Claim> {
     let (&[batch, queries, heads, head_dim], &[_, capacity, kv_heads, _]) =
         (types[0].shape.as_slice(), types[1].shape.as_slice())
@@ -64,9 +59,7 @@ fn attention(at: At<'_>, op: &GradientOf<Attention>, types: &[TensorType]) -> Op
         return None;
     };
     let (scale, causal) = (op.op.scale as f32, op.op.causal);
-    // Its products are small, and sums of f16 would gain little.
-    let rounds = at.planning.precision == MatmulPrecision::Bf16;
-    let rounding: gradient::Rounding = if rounds { in_bf16 } else { |matrix| matrix };
+    let rounding = super::attention::rounding(at.planning.precision);
     kernel::claim(at, move |operands, scratch, out| {
         // As the forward pass, whose queries fit.
         let position = operands.count(3).min(capacity.saturating_sub(queries));
