@@ -13,17 +13,61 @@ pub struct RopeShape {
     pub head_dim: usize,
 }
 
+/// Cosines and sines, kept from call to call: all layers of a model turn by the same angles.
+#[derive(Default)]
+pub struct Angles {
+    frequencies: Vec<f32>,
+    position: usize,
+    /// Of every frequency, place after place.
+    cos: Vec<f32>,
+    sin: Vec<f32>,
+}
+
+impl Angles {
+    /// Makes the angles those of `places` tokens from `position` on.
+    fn set(&mut self, pool: &Pool, frequencies: &[f32], position: usize, places: usize) {
+        let count = places * frequencies.len();
+        if self.frequencies == frequencies && self.position == position && self.cos.len() == count {
+            return;
+        }
+        self.frequencies.clear();
+        self.frequencies.extend_from_slice(frequencies);
+        self.position = position;
+        let mut both = vec![(0.0, 0.0); count];
+        share(pool, &mut both, frequencies.len(), |both, at| {
+            for (index, both) in both.iter_mut().enumerate() {
+                let (place, index) =
+                    ((at + index) / frequencies.len(), (at + index) % frequencies.len());
+                // The angle is rounded to f32, as the models were trained; its sine and cosine are exact to f32.
+                let angle = f64::from((position + place) as f32 * frequencies[index]);
+                *both = (angle.cos() as f32, angle.sin() as f32);
+            }
+        });
+        (self.cos, self.sin) = both.into_iter().unzip();
+    }
+}
+
+/// Which way pairs are turned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// By the angles.
+    Forward,
+    /// Back by the angles: the inverse, and, turning being orthogonal, the gradient.
+    Back,
+}
+
 /// Turns the pairs `(x[i], x[i + head_dim/2])` of every head by `frequencies[i] · (position + token)` radians.
 ///
 /// # Panics
 /// When lengths do not fit the shape: `head_dim` is even and there is a frequency for each pair.
 pub fn rope(
     pool: &Pool,
+    angles: &mut Angles,
     out: &mut [f32],
     x: &[f32],
-    frequencies: &[f32],
-    position: usize,
+    (frequencies, position): (&[f32], usize),
     shape: RopeShape,
+    direction: Direction,
 ) {
     let RopeShape { batch, sequence, heads, head_dim } = shape;
     let token = heads * head_dim;
@@ -32,42 +76,36 @@ pub fn rope(
         "operands have the shape's size"
     );
     assert_eq!(2 * frequencies.len(), head_dim, "one frequency for each pair");
-    if token == 0 {
+    if out.is_empty() {
         return;
     }
+    angles.set(pool, frequencies, position, sequence);
+    let (half, angles) = (head_dim / 2, &*angles);
     share(pool, out, token, |out, at| {
-        let half = head_dim / 2;
-        // The sequences of a batch have the same places.
-        let places = (out.len() / token).min(sequence);
-        let mut cos = vec![0.0; places * half];
-        let mut sin = vec![0.0; places * half];
         for (index, out) in out.chunks_exact_mut(token).enumerate() {
             let start = at + index * token;
-            let row = index % places * half..(index % places + 1) * half;
-            let (cos, sin) = (&mut cos[row.clone()], &mut sin[row]);
-            if index < places {
-                let place = position + start / token % sequence;
-                for ((cos, sin), &frequency) in cos.iter_mut().zip(&mut *sin).zip(frequencies) {
-                    // The angle is rounded to f32, as the models were trained; its sine and cosine are exact to f32.
-                    let angle = f64::from(place as f32 * frequency);
-                    (*sin, *cos) = (angle.sin() as f32, angle.cos() as f32);
-                }
-            }
-            let x = &x[start..start + token];
-            let (cos, sin) = (&*cos, &*sin);
-            vectorized!(pool.isa(), turn(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32]));
+            let place = start / token % sequence;
+            let own = place * half..(place + 1) * half;
+            let (x, cos, sin) =
+                (&x[start..start + token], &angles.cos[own.clone()], &angles.sin[own]);
+            let sign = if direction == Direction::Back { -1.0 } else { 1.0 };
+            vectorized!(
+                pool.isa(),
+                turn(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], sign: f32)
+            );
         }
     });
 }
 
 #[inline(always)]
-fn turn<const FUSED: bool>(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32]) {
+fn turn<const FUSED: bool>(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], sign: f32) {
     let half = cos.len();
     for (out, x) in out.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
         let ((first, second), (x, y)) = (out.split_at_mut(half), x.split_at(half));
         for i in 0..half {
-            first[i] = x[i] * cos[i] - y[i] * sin[i];
-            second[i] = y[i] * cos[i] + x[i] * sin[i];
+            let sin = sign * sin[i];
+            first[i] = x[i] * cos[i] - y[i] * sin;
+            second[i] = y[i] * cos[i] + x[i] * sin;
         }
     }
 }
@@ -82,10 +120,12 @@ mod tests {
     fn pairs_turn_by_their_frequency_times_the_position() {
         for isa in Isa::available() {
             let pool = Pool::new(2, isa);
+            let mut angles = Angles::default();
             for (shape, position) in [
                 (RopeShape { batch: 2, sequence: 3, heads: 2, head_dim: 6 }, 0),
                 (RopeShape { batch: 1, sequence: 1, heads: 12, head_dim: 64 }, 100_000),
                 (RopeShape { batch: 1, sequence: 40, heads: 9, head_dim: 64 }, 7),
+                (RopeShape { batch: 1, sequence: 40, heads: 9, head_dim: 64 }, 8),
                 (RopeShape { batch: 7, sequence: 13, heads: 6, head_dim: 48 }, 3),
             ] {
                 let RopeShape { batch, sequence, heads, head_dim } = shape;
@@ -94,7 +134,13 @@ mod tests {
                     (0..half).map(|i| 10_000_f32.powf(-(i as f32) / half as f32)).collect();
                 let x = noise(batch * sequence * heads * head_dim, 4);
                 let mut out = vec![0.0; x.len()];
-                rope(&pool, &mut out, &x, &frequencies, position, shape);
+                let at = (&frequencies[..], position);
+                rope(&pool, &mut angles, &mut out, &x, at, shape, Direction::Forward);
+                let mut back = vec![0.0; x.len()];
+                rope(&pool, &mut angles, &mut back, &out, at, shape, Direction::Back);
+                for (&found, &x) in back.iter().zip(&x) {
+                    assert_near(found, f64::from(x), 1e-6, isa.name());
+                }
                 for (at, &found) in out.iter().enumerate() {
                     let (row, i) = (at / head_dim, at % head_dim);
                     let token = row / heads % sequence;

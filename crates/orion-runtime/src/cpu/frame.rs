@@ -10,6 +10,7 @@ use orion_kernels::attention;
 use orion_kernels::gradient;
 use orion_kernels::matmul;
 use orion_kernels::pool::Pool;
+use orion_kernels::rope::Angles;
 
 use crate::backend::{TensorView, TensorViewMut};
 
@@ -80,6 +81,7 @@ pub(super) struct Scratch {
     pub(super) matmul: matmul::Scratch,
     pub(super) attention: attention::Scratch,
     pub(super) attention_gradient: gradient::AttentionScratch,
+    pub(super) angles: Angles,
 }
 
 /// The memory of one run.

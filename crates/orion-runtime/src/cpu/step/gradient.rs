@@ -7,7 +7,7 @@ use orion_compiler::{DType, NodeId, Op, TensorType, ValueId};
 use orion_kernels::attention::AttentionShape;
 use orion_kernels::gradient;
 use orion_kernels::matmul::product;
-use orion_kernels::rope::{RopeShape, rope};
+use orion_kernels::rope::{Direction, RopeShape, rope};
 
 use super::{At, Claim, kernel};
 
@@ -196,9 +196,9 @@ fn linear(at: At<'_>, op: &GradientOf<Linear>, types: &[TensorType]) -> Option<C
 fn turn_back(at: At<'_>, _: &GradientOf<Rope>, types: &[TensorType]) -> Option<Claim> {
     let &[batch, sequence, heads, head_dim] = types[0].shape.as_slice() else { return None };
     let shape = RopeShape { batch, sequence, heads, head_dim };
-    let claim = kernel::claim(at, move |operands, _, out| {
-        let back: Vec<f32> = operands.reals(1).iter().map(|frequency| -frequency).collect();
-        rope(operands.pool(), out[0], operands.reals(3), &back, operands.count(2), shape);
+    let claim = kernel::claim(at, move |operands, scratch, out| {
+        let (angles, at) = (&mut scratch.angles, (operands.reals(1), operands.count(2)));
+        rope(operands.pool(), angles, out[0], operands.reals(3), at, shape, Direction::Back);
     })?;
     // What was turned plays no part.
     Some(Claim { reads: at.node.inputs[1..].to_vec(), ..claim })

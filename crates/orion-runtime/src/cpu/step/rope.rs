@@ -1,7 +1,7 @@
 //! `rope`: rotary positions.
 
 use orion_compiler::Op;
-use orion_kernels::rope::{RopeShape, rope};
+use orion_kernels::rope::{Direction, RopeShape, rope};
 
 use super::{At, Claim, Step};
 use crate::cpu::frame::{Frame, Place};
@@ -45,9 +45,12 @@ impl Step for Rope {
         let elements = batch * sequence * heads * head_dim;
         let position = usize::try_from(frame.int(self.position)).unwrap_or(0);
         let mut buffer = frame.take(self.out, elements);
+        let mut angles = std::mem::take(&mut frame.scratch.angles);
         let frequencies = frame.reals(self.frequencies, head_dim / 2);
         let x = frame.reals(self.x, elements);
-        rope(frame.pool, &mut buffer, x, frequencies, position, self.shape);
+        let at = (frequencies, position);
+        rope(frame.pool, &mut angles, &mut buffer, x, at, self.shape, Direction::Forward);
+        frame.scratch.angles = angles;
         frame.put(self.out, buffer);
     }
 }
