@@ -10,8 +10,8 @@ use crate::Pool;
 use crate::convert::narrow;
 use crate::exp::exp;
 use crate::matmul::{
-    Bf16Rows, MatrixView, ProductTile, Scratch, TILE_STRIDE, bf16_product, grow, product,
-    product_tiles,
+    Bf16Rows, MatrixView, ProductTile, Scratch, TILE_ROWS, TILE_STRIDE, bf16_product, grow,
+    product, product_tiles,
 };
 use crate::memory::{FloatBuffer, PageBuffer};
 use crate::pool::{DisjointMut, split};
@@ -217,21 +217,15 @@ impl<'a> Block<'a> {
                 self.pool.isa(),
                 relate(values: &mut [f32], lanes: usize, references: &[f32], sums: &mut [[f32; LANES]])
             );
-            for (row, values) in tile.rows.clone().zip(tile.values.chunks(TILE_STRIDE)) {
-                let (values, start) = (&values[..lanes], row * stride + tile.columns.start);
-                let at = start..start + lanes;
-                match &kept {
-                    Shared::Nothing => {}
-                    Shared::F32(kept) => {
-                        // SAFETY: every tile belongs to one thread.
-                        let out = unsafe { kept.slice(at) };
-                        out.copy_from_slice(values);
-                    }
-                    Shared::Bf16(kept) => {
-                        // SAFETY: as above.
-                        let out = unsafe { kept.slice(at) };
-                        vectorized!(self.pool.isa(), narrow(out: &mut [bf16], values: &[f32]));
-                    }
+            let values = &tile.values[..tile.rows.len() * TILE_STRIDE];
+            match &kept {
+                Shared::Nothing => {}
+                Shared::F32(kept) => keep(kept, stride, tile, values),
+                Shared::Bf16(kept) => {
+                    let mut rounded = [bf16::ZERO; TILE_ROWS * TILE_STRIDE];
+                    let out = &mut rounded[..values.len()];
+                    vectorized!(self.pool.isa(), narrow(out: &mut [bf16], values: &[f32]));
+                    keep(kept, stride, tile, &rounded);
                 }
             }
         });
@@ -328,6 +322,21 @@ impl<'a> Block<'a> {
 #[inline(always)]
 fn product_of<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b)
+}
+
+/// Copies the `values` of a tile to their place in rows that are `stride` apart.
+fn keep<T: Copy>(kept: &DisjointMut<'_, T>, stride: usize, tile: &ProductTile<'_>, values: &[T]) {
+    let lanes = tile.columns.len();
+    for (row, values) in tile.rows.clone().zip(values.as_chunks::<TILE_STRIDE>().0) {
+        let start = row * stride + tile.columns.start;
+        // SAFETY: every tile belongs to one thread.
+        let out = unsafe { kept.slice(start..start + lanes) };
+        match out.as_mut_array::<TILE_STRIDE>() {
+            // A few instructions where a call would take longer than they do.
+            Some(out) => *out = *values,
+            None => out.copy_from_slice(&values[..lanes]),
+        }
+    }
 }
 
 /// Values of a tile become their exponentials relative to their row's reference, which are added to the row's sums.

@@ -146,7 +146,7 @@ pub(crate) struct ProductTile<'a> {
 /// Values between the starts of two rows of a [`ProductTile`]: the width of the widest panel.
 pub(crate) const TILE_STRIDE: usize = 2 * GROUP_ROWS;
 /// Rows of the highest tile.
-const TILE_ROWS: usize = 12;
+pub(crate) const TILE_ROWS: usize = 12;
 
 impl Plan {
     fn new(isa: Isa, kernel: TileKernel, m: usize, columns: usize) -> Self {
