@@ -39,29 +39,6 @@ fn first(count: usize) -> u16 {
     if count >= LANES { !0 } else { (1 << count) - 1 }
 }
 
-/// Values of a line from `at` on, `count` of them up to a register's, zeros behind.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-fn load(line: &[f32], at: usize, count: usize) -> std::arch::x86_64::__m512 {
-    let line = &line[at..at + count.min(LANES)];
-    // SAFETY: the mask has as many lanes as the slice has values.
-    unsafe { _mm512_maskz_loadu_ps(first(line.len()), line.as_ptr()) }
-}
-
-/// Writes the first lanes of a register, as many as the slice has room for.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-fn store(out: &mut [f32], units: __m512i) {
-    // SAFETY: the first has a register's room, the second writes as many lanes as the slice has.
-    unsafe {
-        if out.len() >= LANES {
-            _mm512_storeu_epi32(out.as_mut_ptr().cast(), units);
-        } else {
-            _mm512_mask_storeu_epi32(out.as_mut_ptr().cast(), first(out.len()), units);
-        }
-    }
-}
-
 /// Two registers rounded: the first in the lower half.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
@@ -72,22 +49,25 @@ fn rounded(low: std::arch::x86_64::__m512, high: std::arch::x86_64::__m512) -> _
 
 /// What lines are made of.
 pub(super) trait Element: Copy {
-    /// Values `at .. at + count` of a line, up to two registers' or what there is, rounded; zeros behind.
+    /// The values from `start` on that the mask selects, rounded, zeros elsewhere.
     ///
-    /// Safety: the CPU has the instructions.
-    unsafe fn neighbours(line: &[Self], at: usize, count: usize) -> __m512i;
+    /// Safety: the CPU has the instructions, and the values can be read.
+    unsafe fn neighbours(start: *const Self, mask: u32) -> __m512i;
     /// The lanes of two lines that the masks select, rounded, zeros elsewhere: the first in the lower half.
     ///
-    /// Safety: as above, and the lanes can be read.
+    /// Safety: as above.
     unsafe fn both(low: *const Self, low_mask: u16, high: *const Self, high_mask: u16) -> __m512i;
 }
 
 impl Element for f32 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-    unsafe fn neighbours(line: &[Self], at: usize, count: usize) -> __m512i {
-        let high = (at + LANES).min(line.len());
-        rounded(load(line, at, count), load(line, high, count.saturating_sub(LANES)))
+    unsafe fn neighbours(start: *const Self, mask: u32) -> __m512i {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let low = _mm512_maskz_loadu_ps(mask as u16, start);
+            rounded(low, _mm512_maskz_loadu_ps((mask >> LANES) as u16, start.wrapping_add(LANES)))
+        }
     }
 
     #[inline]
@@ -103,11 +83,9 @@ impl Element for f32 {
 impl Element for bf16 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
-    unsafe fn neighbours(line: &[Self], at: usize, count: usize) -> __m512i {
-        let line = &line[at..at + count.min(2 * LANES)];
-        let mask = if line.len() >= 2 * LANES { !0 } else { (1_u32 << line.len()) - 1 };
-        // SAFETY: by this function's contract; the mask has as many words as the slice.
-        unsafe { _mm512_maskz_loadu_epi16(mask, line.as_ptr().cast()) }
+    unsafe fn neighbours(start: *const Self, mask: u32) -> __m512i {
+        // SAFETY: by this function's contract.
+        unsafe { _mm512_maskz_loadu_epi16(mask, start.cast()) }
     }
 
     #[inline]
@@ -213,29 +191,65 @@ unsafe fn join_unit<T: Element, const BOTH: bool>(
 /// When there are more lines than `out_width`, or `out` does not hold all units.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
 pub(super) fn turn<T: Element>(lines: Lines<'_, T>, out: &mut [f32], out_width: usize) {
-    let units = lines.width.div_ceil(2);
-    assert!(lines.count <= out_width, "a lane for each line");
-    for first_line in (0..lines.count).step_by(LANES) {
-        let count = (lines.count - first_line).min(LANES);
-        for first_unit in (0..units).step_by(LANES) {
-            let at = 2 * first_unit;
+    let Lines { data, stride, width, count } = lines;
+    let units = width.div_ceil(2);
+    if count == 0 || units == 0 {
+        return;
+    }
+    assert!(count <= out_width, "a lane for each line");
+    assert!(data.len() >= (count - 1) * stride + width, "all lines are there");
+    assert!(out.len() >= (units - 1) * out_width + count, "room for all units");
+    for first_line in (0..count).step_by(LANES) {
+        let part = Lines { data: &data[first_line * stride..], count: count - first_line, ..lines };
+        let out = &mut out[first_line..];
+        // SAFETY: lines and room are there, as was checked; each function turns as many lines as there are, or sixteen.
+        unsafe {
+            match part.count {
+                0..=4 => turn_lines::<T, 4>(part, out, out_width),
+                5..=8 => turn_lines::<T, 8>(part, out, out_width),
+                9..=12 => turn_lines::<T, 12>(part, out, out_width),
+                _ => turn_lines::<T, LANES>(part, out, out_width),
+            }
+        }
+    }
+}
+
+/// Turns the first `LINES` lines, or as many as there are.
+///
+/// Safety: there is at least one, and `out` has room for a lane of each in every unit.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+unsafe fn turn_lines<T: Element, const LINES: usize>(
+    lines: Lines<'_, T>,
+    out: &mut [f32],
+    out_width: usize,
+) {
+    let count = lines.count.min(LINES);
+    let lanes = first(count);
+    // SAFETY: by this function's contract; masks select the values that are left of a line.
+    unsafe {
+        // Lines that are not there are the last one again; nothing is written of them.
+        let starts: [*const T; LINES] = std::array::from_fn(|index| {
+            lines.data.as_ptr().add(index.min(count - 1) * lines.stride)
+        });
+        let mut to = out.as_mut_ptr();
+        let mut at = 0;
+        while at < lines.width {
+            let left = lines.width - at;
             let mut rows = [_mm512_setzero_si512(); LANES];
-            for (index, row) in rows.iter_mut().enumerate() {
-                if index < count {
-                    let start = (first_line + index) * lines.stride;
-                    let line = &lines.data[start..][..lines.width];
-                    // SAFETY: this function has the instructions.
-                    *row = unsafe { T::neighbours(line, at, lines.width - at) };
-                }
+            let mask = if left >= 2 * LANES { !0 } else { (1 << left) - 1 };
+            for (row, start) in rows.iter_mut().zip(&starts) {
+                *row = T::neighbours(start.add(at), mask);
             }
-            let columns = turned(&rows);
-            let out = &mut out[first_unit * out_width..];
-            for (unit, column) in columns.into_iter().enumerate() {
-                if first_unit + unit < units {
-                    let lanes = &mut out[unit * out_width + first_line..][..count];
-                    store(lanes, column);
+            for column in turned(&rows).into_iter().take(left.div_ceil(2)) {
+                if LINES == LANES && count == LANES {
+                    _mm512_storeu_epi32(to.cast(), column);
+                } else {
+                    _mm512_mask_storeu_epi32(to.cast(), lanes, column);
                 }
+                to = to.wrapping_add(out_width);
             }
+            at += 2 * LANES;
         }
     }
 }
