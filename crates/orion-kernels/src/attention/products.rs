@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::key_head::KeyHead;
 use super::{AttentionShape, Rounding, Scratch};
 use crate::Pool;
-use crate::exp::exp;
+use crate::exp::exp_bounded;
 use crate::matmul::{LeftOperand, MatrixView, ProductOutput, RightOperand, TileProducts};
 use crate::memory::FloatBuffer;
 use crate::pool::DisjointMut;
@@ -155,6 +155,6 @@ pub(crate) fn exponentials_of<const FUSED: bool>(scores: &mut [f32], seen: usize
     let seen = seen.min(scores.len());
     scores[seen..].fill(f32::NEG_INFINITY);
     let most = largest(scores);
-    scores.iter_mut().for_each(|x| *x = exp::<FUSED>((*x - most) * scale));
+    scores.iter_mut().for_each(|x| *x = exp_bounded::<FUSED>((*x - most) * scale));
     scores[seen..].fill(0.0);
 }

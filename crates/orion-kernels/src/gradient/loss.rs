@@ -8,7 +8,7 @@ use half::bf16;
 
 use crate::Pool;
 use crate::convert::narrow;
-use crate::exp::exp;
+use crate::exp::exp_bounded;
 use crate::matmul::{
     Bf16Rows, MatrixView, ProductTile, Scratch, TILE_ROWS, TILE_STRIDE, bf16_product, grow,
     product, product_tiles,
@@ -350,7 +350,7 @@ fn relate<const FUSED: bool>(
     let rows = values.as_chunks_mut::<TILE_STRIDE>().0.iter_mut().zip(references).zip(sums);
     for ((row, &reference), sums) in rows {
         for x in row.iter_mut() {
-            *x = exp::<FUSED>(*x - reference);
+            *x = exp_bounded::<FUSED>(*x - reference);
         }
         row[lanes..].fill(0.0);
         let (low, high) = row.split_at(LANES);
@@ -391,6 +391,6 @@ pub fn cross_entropy(
 #[inline(always)]
 fn log_sum<const FUSED: bool>(row: &mut [f32]) -> f32 {
     let most = largest(row);
-    row.iter_mut().for_each(|x| *x = exp::<FUSED>(*x - most));
+    row.iter_mut().for_each(|x| *x = exp_bounded::<FUSED>(*x - most));
     most + sum_by(row, |x| x).ln()
 }
