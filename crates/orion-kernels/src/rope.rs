@@ -30,9 +30,6 @@ impl Angles {
         if self.frequencies == frequencies && self.position == position && self.cos.len() == count {
             return;
         }
-        self.frequencies.clear();
-        self.frequencies.extend_from_slice(frequencies);
-        self.position = position;
         let mut both = vec![(0.0, 0.0); count];
         share(pool, &mut both, frequencies.len(), |both, at| {
             for (index, both) in both.iter_mut().enumerate() {
@@ -44,6 +41,9 @@ impl Angles {
             }
         });
         (self.cos, self.sin) = both.into_iter().unzip();
+        self.frequencies.clear();
+        self.frequencies.extend_from_slice(frequencies);
+        self.position = position;
     }
 }
 
@@ -56,7 +56,8 @@ pub enum Direction {
     Back,
 }
 
-/// Turns the pairs `(x[i], x[i + head_dim/2])` of every head by `frequencies[i] · (position + token)` radians.
+/// Turns the pairs `(x[i], x[i + head_dim/2])` of every head by `frequencies[i] · (position + token)` radians, or back.
+/// `angles` are those of the last call, and become those of this one.
 ///
 /// # Panics
 /// When lengths do not fit the shape: `head_dim` is even and there is a frequency for each pair.
@@ -115,6 +116,25 @@ mod tests {
     use super::*;
     use crate::Isa;
     use crate::testing::{assert_near, noise};
+
+    #[test]
+    fn angles_follow_frequencies_position_and_length() {
+        let pool = Pool::new(2, Isa::detect());
+        let mut kept = Angles::default();
+        for (base, position, sequence) in
+            [(10_000_f32, 7, 40), (500_000.0, 7, 40), (500_000.0, 8, 40), (500_000.0, 8, 39)]
+        {
+            let shape = RopeShape { batch: 1, sequence, heads: 2, head_dim: 8 };
+            let frequencies: Vec<f32> = (0..4).map(|i| base.powf(-(i as f32) / 4.0)).collect();
+            let x = noise(sequence * 16, 5);
+            let [mut found, mut expected] = [vec![0.0; x.len()], vec![0.0; x.len()]];
+            let at = (&frequencies[..], position);
+            rope(&pool, &mut kept, &mut found, &x, at, shape, Direction::Forward);
+            let fresh = &mut Angles::default();
+            rope(&pool, fresh, &mut expected, &x, at, shape, Direction::Forward);
+            assert_eq!(found, expected);
+        }
+    }
 
     #[test]
     fn pairs_turn_by_their_frequency_times_the_position() {

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use orion_kernels::{
     Isa, Pool, activation,
-    attention::{AttentionShape, Cache, Scratch, attention},
+    attention::{AttentionShape, Cache, Scratch, attention, attention_by_products},
     norm,
-    rope::{RopeShape, rope},
+    rope::{Angles, Direction, RopeShape, rope},
     softmax::softmax,
 };
 
@@ -56,7 +56,15 @@ fn rotary_positions_agree_with_pytorch_near_and_far() {
     let shape = RopeShape { batch: 1, sequence: 2, heads: 2, head_dim: 6 };
     for (name, position) in [("near", 3), ("far", 131_070)] {
         check(&case[name], 1e-6, |pool, out| {
-            rope(pool, out, &case["x"], &case["frequencies"], position, shape);
+            rope(
+                pool,
+                &mut Angles::default(),
+                out,
+                &case["x"],
+                (&case["frequencies"], position),
+                shape,
+                Direction::Forward,
+            );
         });
     }
 }
@@ -78,5 +86,9 @@ fn grouped_causal_attention_agrees_with_pytorch() {
     };
     check(&case["out"], 1e-6, |pool, out| {
         attention(pool, &mut Scratch::default(), out, &case["q"], keys, values, shape);
+    });
+    check(&case["out"], 1e-6, |pool, out| {
+        let inputs = [&case["q"], &case["keys"], &case["values"]].map(|data| &data[..]);
+        attention_by_products(pool, &mut Scratch::default(), out, inputs, shape, |matrix| matrix);
     });
 }

@@ -16,17 +16,23 @@ pub(crate) struct KeyHead {
 }
 
 impl KeyHead {
-    /// Calls `job(thread, head)` for every head; a thread that is done with one takes the next.
-    pub(crate) fn share(pool: &Pool, shape: AttentionShape, job: impl Fn(usize, Self) + Sync) {
+    /// Calls `job(thread, head, part)` for every head and each of so many parts of it; a thread that is done takes the next.
+    pub(crate) fn share(
+        pool: &Pool,
+        shape: AttentionShape,
+        parts: usize,
+        job: impl Fn(usize, Self, usize) + Sync,
+    ) {
         let next = AtomicUsize::new(0);
         pool.run(|thread| {
             loop {
                 let index = next.fetch_add(1, Ordering::Relaxed);
-                if index >= shape.batch * shape.kv_heads {
+                if index >= shape.batch * shape.kv_heads * parts {
                     break;
                 }
-                let (sequence, kv) = (index / shape.kv_heads, index % shape.kv_heads);
-                job(thread, Self { shape, sequence, kv });
+                let (head, part) = (index / parts, index % parts);
+                let (sequence, kv) = (head / shape.kv_heads, head % shape.kv_heads);
+                job(thread, Self { shape, sequence, kv }, part);
             }
         });
     }
@@ -77,7 +83,7 @@ impl KeyHead {
     pub(crate) fn prefetch_queries(&self, data: &[f32], member: usize, first: usize, count: usize) {
         let rows = first..(first + count).min(self.shape.queries);
         if !rows.is_empty() {
-            self.queries(data, member, &rows).prefetch();
+            self.queries(data, member, &rows).prefetch_all();
         }
     }
 }

@@ -2,8 +2,8 @@
 //! Gimelshein, 2018; Dao et al., 2022): scores never leave the caches of the CPU.
 //!
 //! Few queries (`decode`) stream the cache once, all heads of a thread side by side. Many queries (`prefill`) take the
-//! cache in tiles that are converted once for all queries and heads that share them. In training, where products are of
-//! rounded operands, so are those of attention ([`products`]).
+//! cache in tiles that are converted once for all queries and heads that share them. In training in bf16, its
+//! products are of rounded operands, too ([`products`]).
 
 mod decode;
 mod key_head;
@@ -61,8 +61,10 @@ impl AttentionShape {
         self.heads / self.kv_heads
     }
 
+    /// Checks the lengths of what has the size of queries, and of what has that of stored keys.
+    ///
     /// # Panics
-    /// When operands have other sizes: as many numbers as there are of queries, and as are stored of keys.
+    /// When one is not the shape's, queries share heads unevenly, or they reach beyond the capacity.
     pub(crate) fn check(
         &self,
         of_queries: impl IntoIterator<Item = usize>,

@@ -9,7 +9,7 @@ use crate::Pool;
 use crate::exp::exp_bounded;
 use crate::matmul::{LeftOperand, MatrixView, ProductOutput, RightOperand, TileProducts};
 use crate::memory::FloatBuffer;
-use crate::pool::DisjointMut;
+use crate::pool::{DisjointMut, split};
 use crate::vectorize::{largest, sum_by, vectorized};
 
 /// A thread's working memory.
@@ -27,8 +27,8 @@ pub(super) struct ThreadScratch {
     sums: Vec<f32>,
 }
 
-/// As [`super::attention`], from keys and values in f32, with all operands of products rounded by `round`. Each thread
-/// takes heads of keys as a whole.
+/// As [`super::attention`], from keys and values in f32, with all operands of products rounded by `round`. Threads take
+/// heads of keys as a whole, or where those are few, parts of their queries.
 ///
 /// # Panics
 /// As [`super::attention`].
@@ -47,10 +47,11 @@ pub fn attention_by_products(
     let threads = &mut scratch.products;
     threads.resize_with(threads.len().max(pool.threads()), Default::default);
     let (threads, out) = (DisjointMut::new(threads), DisjointMut::new(out));
-    KeyHead::share(pool, shape, |thread, head| {
+    let parts = pool.threads().div_ceil(shape.batch * shape.kv_heads);
+    KeyHead::share(pool, shape, parts, |thread, head, part| {
         // SAFETY: every thread has its own scratch.
         let scratch = unsafe { &mut threads.slice(thread..thread + 1)[0] };
-        Job { pool, head, q, keys, values, out: &out, round }.run(scratch);
+        Job { pool, head, q, keys, values, out: &out, round }.run((part, parts), scratch);
     });
 }
 
@@ -65,11 +66,12 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn run(&self, scratch: &mut ThreadScratch) {
+    /// Part `part` of `parts` of the queries.
+    fn run(&self, (part, parts): (usize, usize), scratch: &mut ThreadScratch) {
         let (head, round) = (&self.head, self.round);
         let (keys, values) = (round(head.keys(self.keys)), round(head.keys(self.values)));
         let products = TileProducts::of(self.pool.isa(), &keys);
-        values.prefetch();
+        values.prefetch_all();
         products.pack_right(&keys.transposed(), &mut scratch.keys);
         products.pack_right(&values, &mut scratch.values);
         let width = products.panels(head.seen()) * products.width();
@@ -78,7 +80,8 @@ impl Job<'_> {
         scratch.sums.resize(products.rows(), 0.0);
         let queries = head.shape.queries;
         for member in 0..head.shape.group() {
-            for first in (0..queries).step_by(products.rows()) {
+            for index in split(queries.div_ceil(products.rows()), parts, part) {
+                let first = index * products.rows();
                 let rows = first..(first + products.rows()).min(queries);
                 self.rows(products, member, &rows, scratch);
             }
@@ -109,11 +112,11 @@ impl Job<'_> {
         products.multiply(queries, keys, 0..panels, 0..width, to);
 
         let first = head.visible(rows.start + 1);
-        let (scale, out) = (head.shape.scale, &mut sums[..rows.len()]);
+        let (scale, sums) = (head.shape.scale, &mut sums[..rows.len()]);
         let causal = head.shape.causal;
         vectorized!(
             self.pool.isa(),
-            exponentials(scores: &mut [f32], stride: usize, first: usize, causal: bool, scale: f32, out: &mut [f32])
+            exponentials(scores: &mut [f32], stride: usize, first: usize, causal: bool, scale: f32, sums: &mut [f32])
         );
         let view = round(MatrixView::strided(scores, rows.len(), visible, stride));
         products.pack_left(&view, weights);
@@ -148,13 +151,14 @@ fn exponentials<const FUSED: bool>(
     }
 }
 
-/// `exp(scale · (x − the largest x))` of the first `seen`, zeros behind.
+/// `exp(scale · x − the largest scale · x)` of the first `seen`, zeros behind.
 #[inline(always)]
 pub(crate) fn exponentials_of<const FUSED: bool>(scores: &mut [f32], seen: usize, scale: f32) {
     // Whole vectors, hidden scores included.
     let seen = seen.min(scores.len());
+    scores.iter_mut().for_each(|x| *x *= scale);
     scores[seen..].fill(f32::NEG_INFINITY);
     let most = largest(scores);
-    scores.iter_mut().for_each(|x| *x = exp_bounded::<FUSED>((*x - most) * scale));
+    scores.iter_mut().for_each(|x| *x = exp_bounded::<FUSED>(*x - most));
     scores[seen..].fill(0.0);
 }

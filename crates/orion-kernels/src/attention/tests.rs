@@ -63,6 +63,10 @@ fn distance(found: &[f32], expected: &[f64]) -> f64 {
     (squares.sum::<f64>() / expected.len() as f64).sqrt()
 }
 
+fn rounded_to_bf16(matrix: MatrixView<'_>) -> MatrixView<'_> {
+    matrix.in_bf16()
+}
+
 /// Attention by products from the same operands, in f32 and of operands rounded to bf16.
 fn check_products(
     shape: AttentionShape,
@@ -82,7 +86,7 @@ fn check_products(
                 attention_by_products(&pool, &mut scratch, &mut out, inputs, shape, round);
                 out
             };
-            let (exact, rounded) = (run(|matrix| matrix), run(|matrix| matrix.in_bf16()));
+            let (exact, rounded) = (run(|matrix| matrix), run(rounded_to_bf16));
             for (&found, &expected) in exact.iter().zip(expected) {
                 let what = format!("{shape:?} {} by products", isa.name());
                 assert_near(found, expected, tolerance, &what);
@@ -90,7 +94,7 @@ fn check_products(
             // Scores are of the size of their scale; a row's rounding errors shift its weights.
             let error = distance(&rounded, expected);
             assert!(
-                error < 4e-3 * f64::from(shape.scale).max(1.0),
+                error < 4e-3 * f64::from(shape.scale.abs()).max(1.0),
                 "{shape:?} {}: {error}",
                 isa.name()
             );
@@ -120,7 +124,7 @@ fn check(shape: AttentionShape) {
     let half =
         stored.each_ref().map(|cache| cache.iter().map(|&x| f16::from_f32(x)).collect::<Vec<_>>());
     // A score's rounding error grows with the score, and is what the exponential's relative error becomes.
-    let tolerance = 5e-6 * f64::from(shape.scale).max(1.0);
+    let tolerance = 5e-6 * f64::from(shape.scale.abs()).max(1.0);
     check_products(shape, &q, &stored, &expected, tolerance);
     for isa in Isa::available() {
         for threads in [1, 2, 3] {
@@ -185,6 +189,8 @@ fn scores_far_apart_do_not_overflow() {
     for queries in [2, 9] {
         let shape = shape(1, queries, (3, 3), 16);
         check(AttentionShape { scale: 50.0, ..shape });
+        check(AttentionShape { scale: -50.0, ..shape });
+        check(AttentionShape { scale: 0.0, ..shape });
     }
 }
 

@@ -172,7 +172,10 @@ fn attention_over_blocks_groups_and_prefixes() {
             (shape(1, 1, 1, 1, 1, 0, true), 1),
             (shape(2, 3, 4, 2, 7, 2, true), 1),
             (shape(1, 4, 2, 2, 5, 1, false), 1),
-            (shape(1, 150, 2, 1, 150, 0, true), 211),
+            (shape(1, 150, 2, 1, 150, 0, true), 97),
+            (shape(1, 150, 2, 1, 190, 37, true), 211),
+            (shape(1, 130, 1, 1, 141, 7, false), 101),
+            (AttentionShape { head_dim: 33, ..shape(1, 97, 3, 1, 97, 0, true) }, 1009),
         ] {
             for threads in [1, 2] {
                 let pool = Pool::new(threads, isa);
@@ -192,6 +195,46 @@ fn attention_over_blocks_groups_and_prefixes() {
                 check("dv", &dv, &values, step, |v| dot(&attention([&wq, &wk, v], shape), &dy));
             }
         }
+    }
+}
+
+#[test]
+fn a_scratch_that_held_other_numbers_changes_no_bit() {
+    let shape = |queries, head_dim, capacity| AttentionShape {
+        batch: 1,
+        queries,
+        heads: 2,
+        kv_heads: 1,
+        head_dim,
+        capacity,
+        position: 1,
+        scale: 0.4,
+        causal: true,
+    };
+    for isa in Isa::available() {
+        let pool = Pool::new(1, isa);
+        let gradients =
+            |scratch: &mut AttentionScratch, shape: AttentionShape, fill: Option<f32>| {
+                let read = shape.queries * shape.heads * shape.head_dim;
+                let stored = shape.capacity * shape.head_dim;
+                let numbers = |count, seed| fill.map_or(noise(count, seed), |x| vec![x; count]);
+                let [q, dy] = [1, 2].map(|seed| numbers(read, seed));
+                let [mut keys, mut values] = [3, 4].map(|seed| numbers(stored, seed));
+                // What lies behind the last key may be anything.
+                for stored in [&mut keys, &mut values] {
+                    stored[(shape.position + shape.queries) * shape.head_dim..].fill(f32::NAN);
+                }
+                let mut all = [vec![9.0; read], vec![9.0; stored], vec![9.0; stored]];
+                let out = all.each_mut().map(|part| &mut part[..]);
+                attention_gradient(&pool, scratch, out, &dy, [&q, &keys, &values], shape, rounded);
+                all
+            };
+        let mut used = AttentionScratch::default();
+        gradients(&mut used, shape(120, 40, 130), Some(f32::NAN));
+        let small = shape(21, 24, 30);
+        let found = gradients(&mut used, small, None);
+        assert!(found.iter().flatten().all(|x| x.is_finite()), "{isa:?}");
+        assert_eq!(found, gradients(&mut AttentionScratch::default(), small, None), "{isa:?}");
     }
 }
 

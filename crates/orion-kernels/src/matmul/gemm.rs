@@ -7,6 +7,8 @@
 //! The right operand is packed weights or any dense matrix ([`Panels`]); the left one rows of numbers, or with
 //! [`MatrixView`] also columns.
 //!
+//! Attention multiplies small matrices in parts, by the same kernels: one thread packs them once ([`reused`]).
+//!
 //! Where the CPU multiplies 16-bit numbers fast and both operands are rounded to those (or are weights of bf16), they are
 //! pairs of such numbers that travel as if they were f32: the *units* below are columns of f32 or pairs of columns.
 

@@ -46,10 +46,10 @@ pub enum MatmulPrecision {
     #[default]
     F32,
     /// Both matrices are rounded to bf16 and their product is summed in f32: twice as fast where the CPU multiplies
-    /// bf16, as PyTorch's `set_float32_matmul_precision("medium")`.
+    /// bf16, as PyTorch's `set_float32_matmul_precision("medium")`. Those of attention too, unless keys are a state.
     Bf16,
     /// Both matrices are rounded to f16, block by block scaled into its range: more precise than bf16, and nearly twice as
-    /// fast as f32 where the CPU computes in f16.
+    /// fast as f32 where the CPU computes in f16. Attention stays in f32.
     F16,
 }
 

@@ -57,14 +57,6 @@ impl<'a> MatrixView<'a> {
         StoredLines { data: self.data, stride: self.stride, by_columns: self.by_columns }
     }
 
-    /// The first `rows` rows.
-    ///
-    /// # Panics
-    /// When there are fewer, or the matrix is transposed.
-    pub fn first_rows(self, rows: usize) -> Self {
-        self.rows_from(0, rows)
-    }
-
     /// The `rows` rows from `first` on.
     ///
     /// # Panics
@@ -135,7 +127,7 @@ impl<'a> MatrixView<'a> {
     }
 
     /// Asks for all of it, to be read soon.
-    pub(crate) fn prefetch(&self) {
+    pub(crate) fn prefetch_all(&self) {
         let (lines, width) =
             if self.by_columns { (self.columns, self.rows) } else { (self.rows, self.columns) };
         for line in 0..lines {

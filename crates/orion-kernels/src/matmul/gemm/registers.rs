@@ -115,7 +115,7 @@ struct Destination {
 /// least `width` values apart, one block behind the other. A last line alone is paired with zeros.
 ///
 /// # Panics
-/// When lines are narrower than the blocks, or `out` does not hold all pairs.
+/// When lines are not all there, or narrower than the blocks, or `out` does not hold all pairs.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
 pub(super) fn join<T: Element>(
     lines: Lines<'_, T>,
@@ -125,20 +125,23 @@ pub(super) fn join<T: Element>(
 ) {
     let units = lines.count.div_ceil(2);
     let start = blocks.first().map_or(0, |block| block.start);
+    // One pointer for all: a slice for each block would end what may be done with those before.
+    let (room, start_of_out) = (out.len(), out.as_mut_ptr());
     let mut blocks: Vec<Destination> = blocks
         .iter()
         .map(|block| {
             let (at, len, step) = (block.start - start, block.len(), block.len().max(width));
             assert!(at + len <= lines.width, "lines as wide as the blocks");
-            let to = &mut out[at * units..];
-            assert!(units == 0 || to.len() >= (units - 1) * step + len, "room for all pairs");
-            Destination { at, len, to: to.as_mut_ptr(), step }
+            let last = at * units + units.saturating_sub(1) * step + len;
+            assert!(units == 0 || last <= room, "room for all pairs");
+            Destination { at, len, to: start_of_out.wrapping_add(at * units), step }
         })
         .collect();
     let line = |index: usize| lines.data[index * lines.stride..][..lines.width].as_ptr();
     let ahead = AHEAD.div_ceil(2 * size_of::<T>() * lines.width.max(1)) * 2 * lines.stride;
     for unit in 0..lines.count / 2 {
-        // SAFETY: lines and destinations are as long as was checked.
+        // SAFETY: lines and destinations are as long as was checked; destinations are parts of `out`, which nothing else
+        // uses meanwhile.
         unsafe { join_unit::<T, true>(line(2 * unit), line(2 * unit + 1), ahead, &mut blocks) };
     }
     if lines.count % 2 == 1 {
@@ -188,7 +191,7 @@ unsafe fn join_unit<T: Element, const BOTH: bool>(
 /// zero.
 ///
 /// # Panics
-/// When there are more lines than `out_width`, or `out` does not hold all units.
+/// When lines are not all there or more than `out_width`, or `out` does not hold all units.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
 pub(super) fn turn<T: Element>(lines: Lines<'_, T>, out: &mut [f32], out_width: usize) {
     let Lines { data, stride, width, count } = lines;
@@ -346,9 +349,15 @@ mod tests {
         if !Isa::detect().bf16_dot() {
             return;
         }
-        for (count, width, stride) in
-            [(12, 512, 512), (32, 64, 70), (5, 33, 33), (27, 31, 40), (1, 1, 1)]
-        {
+        for (count, width, stride) in [
+            (12, 512, 512),
+            (32, 64, 70),
+            (5, 33, 33),
+            (27, 31, 40),
+            (30, 33, 64),
+            (14, 40, 40),
+            (1, 1, 1),
+        ] {
             let data = noise((count - 1) * stride + width, 5);
             let lines = Lines { data: &data, stride, width, count };
             let units = width.div_ceil(2);
@@ -359,12 +368,13 @@ mod tests {
             }
             let mut expected = vec![0.0; units * count];
             pack::pack_block(&pairs, count, units, &(0..units), &mut expected);
-            for out_width in [count, 32] {
-                let mut found = vec![0.0; units * out_width];
+            for out_width in [count, 34] {
+                let mut found = vec![7.0; units * out_width];
                 // SAFETY: the CPU has the instructions.
                 unsafe { turn(lines, &mut found, out_width) };
                 for (found, expected) in found.chunks(out_width).zip(expected.chunks(count)) {
                     assert!(bits(&found[..count]) == bits(expected), "{count} x {width}");
+                    assert!(found[count..].iter().all(|&x| x == 7.0), "lanes of no line");
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::narrow::Narrow;
 use super::operand::{Blocks, PackMemory, Panels};
 use super::{MatrixView, Plan, TileKernel, TileOutput, Units, grow};
 use crate::{Isa, memory::PageBuffer};
@@ -11,6 +12,7 @@ use crate::{Isa, memory::PageBuffer};
 pub(crate) struct TileProducts {
     isa: Isa,
     kernel: TileKernel,
+    narrow: Option<Narrow>,
 }
 
 /// A left operand, `[rows, depth]`.
@@ -68,7 +70,8 @@ pub(crate) struct ProductOutput<'a> {
 impl TileProducts {
     /// For matrices that are rounded as this one is.
     pub(crate) fn of(isa: Isa, matrix: &MatrixView<'_>) -> Self {
-        Self { isa, kernel: TileKernel::of(isa, Blocks::narrow(matrix)) }
+        let narrow = Blocks::narrow(matrix);
+        Self { isa, kernel: TileKernel::of(isa, narrow), narrow }
     }
 
     /// Rows of `x` that are multiplied together.
@@ -91,7 +94,11 @@ impl TileProducts {
     }
 
     /// Packs a left operand.
+    ///
+    /// # Panics
+    /// When it is rounded otherwise.
     pub(crate) fn pack_left(&self, x: &MatrixView<'_>, into: &mut LeftOperand) {
+        assert_eq!(Blocks::narrow(x), self.narrow, "operands that are rounded alike");
         let (rows, depth) = (x.row_count(), x.column_count());
         let plan = self.plan(rows, depth);
         into.blocks.clear();
@@ -102,7 +109,11 @@ impl TileProducts {
     }
 
     /// Packs a right operand.
+    ///
+    /// # Panics
+    /// When it is rounded otherwise, or has no rows.
     pub(crate) fn pack_right(&self, y: &MatrixView<'_>, into: &mut RightOperand) {
+        assert_eq!(Blocks::narrow(y), self.narrow, "operands that are rounded alike");
         let (depth, columns) = (y.row_count(), y.column_count());
         let plan = self.plan(0, depth);
         into.columns = columns;
@@ -193,6 +204,48 @@ mod tests {
                             let expected = if is_in { 1.0 + terms.sum::<f64>() } else { 1.0 };
                             assert_near(found, expected, 1e-5, isa.name());
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_rounded_operands_multiply_as_matrices_do() {
+        let (rows, depth, columns) = (29, 71, 75);
+        let (mut x, mut y) = (noise(rows * depth, 3), noise(depth * columns, 4));
+        // Blocks and panels of very different sizes, so that each needs its own scale.
+        for (row, x) in x.chunks_mut(depth).enumerate() {
+            x.iter_mut().for_each(|x| *x *= 4.0_f32.powi(row as i32 / 7));
+        }
+        for y in y.chunks_mut(columns) {
+            y.iter_mut().enumerate().for_each(|(at, y)| *y *= 4.0_f32.powi(at as i32 / 32));
+        }
+        for isa in Isa::available() {
+            for round in [MatrixView::in_bf16, MatrixView::in_f16] {
+                let left = round(MatrixView::rows(&x, rows, depth));
+                let right = round(MatrixView::rows(&y, depth, columns));
+                let products = TileProducts::of(isa, &left);
+                let (mut packed_x, mut packed_y) = Default::default();
+                products.pack_left(&left, &mut packed_x);
+                products.pack_right(&right, &mut packed_y);
+                for part in [6..71, 7..64] {
+                    let mut out = vec![0.0; rows * columns];
+                    let panels = 0..products.panels(columns);
+                    let to = ProductOutput { values: &mut out, stride: columns, accumulate: false };
+                    products.multiply(&packed_x, &packed_y, panels, part.clone(), to);
+                    let pairs = products.kernel.units == Units::Pairs;
+                    let from = if pairs { part.start & !1 } else { part.start };
+                    for (index, &found) in out.iter().enumerate() {
+                        let (row, column) = (index / columns, index % columns);
+                        let term = |k: usize| {
+                            f64::from(x[row * depth + k]) * f64::from(y[k * columns + column])
+                        };
+                        let sizes: f64 = (from..part.end).map(|k| term(k).abs()).sum();
+                        let expected: f64 = (from..part.end).map(term).sum();
+                        // Each operand is rounded by at most 2⁻⁹ of its size.
+                        let error = (f64::from(found) - expected).abs();
+                        assert!(error <= 4.5e-3 * sizes, "{isa:?} {row} {column}: {error}");
                     }
                 }
             }

@@ -15,7 +15,7 @@ struct Attention {
     position: Place,
     out: Place,
     shape: AttentionShape,
-    /// Of keys and values that are no states, where products are of rounded operands.
+    /// Of keys and values that are no states, where products are of operands rounded to bf16.
     by_products: Option<Rounding>,
 }
 
