@@ -253,6 +253,51 @@ fn two_runs_do_not_share_a_folder() {
 }
 
 #[test]
+fn two_runs_do_not_share_a_folder_of_checkpoints() {
+    let desk = Desk::new();
+    let shared = desk.text_of("shared");
+    let rest = ["--steps", "100000", "--checkpoint-dir", &shared];
+    let arguments = desk.arguments("run", &rest);
+    let mut child = Command::new(ORION)
+        .args(&arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    while !desk.path("run/metrics.jsonl").exists() && child.try_wait().unwrap().is_none() {
+        thread::sleep(Duration::from_millis(2));
+    }
+    let second = desk.train("other", &[&TWENTY[..], &["--checkpoint-dir", &shared]].concat());
+    interrupt(child.id());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    refused(&second, &["another run is training", "shared", "--checkpoint-dir"]);
+}
+
+#[test]
+fn files_of_others_are_not_overwritten() {
+    let (desk, tiny) = (Desk::new(), Tiny::new());
+    let (model, text) = (tiny.model().display().to_string(), desk.text_of("text.txt"));
+    let before = fs::read(tiny.path("config.json")).unwrap();
+    let all = ["train", "--model", &model, &text, "--out", &model];
+    refused(&orion(&all), &["the model to begin with", "--out"]);
+    refused(&orion(&["train", "tiny", &text, "--out", &model]), &["config.json", "--out"]);
+    assert_eq!(fs::read(tiny.path("config.json")).unwrap(), before);
+    let csv = ["--csv", &text];
+    let kept = fs::read(&text).unwrap();
+    refused(&desk.train("run", &[&TWENTY[..], &csv].concat()), &["text.txt", "another file"]);
+    assert_eq!(fs::read(&text).unwrap(), kept);
+}
+
+#[test]
+fn a_run_goes_on_when_nobody_reads_what_it_says() {
+    let desk = Desk::new();
+    let arguments = desk.arguments("run", &TWENTY);
+    let outcome = shell("\"$0\" \"$@\" | head -n 1", &arguments);
+    assert_eq!(outcome.code, Some(0), "{outcome:?}");
+    assert!(desk.path("run/model.safetensors").exists(), "the run went to its end");
+}
+
+#[test]
 fn checkpoints_come_back_when_their_folder_is_deleted() {
     let desk = Desk::new();
     let arguments = desk.arguments("run", &["--steps", "400", "--checkpoint-every", "20"]);

@@ -75,8 +75,8 @@ impl TokenFile {
         }
         let described_size = description.as_ref().and_then(|described| described.vocab_size);
         let vocab_size = options.vocab_size.or(described_size);
-        let width =
-            options.width.or(stated).or(described).unwrap_or_else(|| guess(path, vocab_size));
+        let known = options.width.or(stated).or(described);
+        let width = known.unwrap_or_else(|| guess(path, map.bytes(), vocab_size));
         let start = if header.is_some() { HEADER_BYTES } else { 0 };
         let bytes = map.bytes().len() - start;
         if !bytes.is_multiple_of(width.bytes()) {
@@ -197,13 +197,30 @@ fn token(bytes: &[u8]) -> TokenId {
     bytes.iter().rev().fold(0, |number, &byte| number << 8 | u32::from(byte))
 }
 
-/// The width that the name tells (`data.u32.bin`), else what nanoGPT writes, unless the vocabulary is too large for it.
-fn guess(path: &Path, vocab_size: Option<usize>) -> TokenWidth {
+/// The width that the name tells (`data.u32.bin`), else what nanoGPT writes, unless the vocabulary is too large for it or the
+/// tokens look wider.
+fn guess(path: &Path, tokens: &[u8], vocab_size: Option<usize>) -> TokenWidth {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     let mut parts = name.split(|c: char| !c.is_ascii_alphanumeric());
-    parts
-        .find_map(|part| part.parse().ok())
-        .unwrap_or_else(|| vocab_size.map_or(TokenWidth::U16, TokenWidth::for_vocabulary))
+    parts.find_map(|part| part.parse().ok()).unwrap_or_else(|| {
+        match vocab_size.map_or(TokenWidth::U16, TokenWidth::for_vocabulary) {
+            TokenWidth::U16 if looks_wide(tokens) => TokenWidth::U32,
+            width => width,
+        }
+    })
+}
+
+/// Whether every second number of 16 bits is zero, and not all are: the upper halves of 32 bits. Text in tokens of 16 bits
+/// does not have the same token at every second place.
+fn looks_wide(tokens: &[u8]) -> bool {
+    const LEAST: usize = 16;
+    const MOST: usize = 4096;
+    if !tokens.len().is_multiple_of(4) || tokens.len() / 4 < LEAST {
+        return false;
+    }
+    let mut looked_at = tokens.chunks_exact(4).take(MOST);
+    let upper_are_zero = looked_at.clone().all(|token| matches!(token, [_, _, 0, 0]));
+    upper_are_zero && looked_at.any(|token| token != [0; 4])
 }
 
 #[cfg(test)]
@@ -252,6 +269,11 @@ mod tests {
         assert_eq!(read("data.uint32.bin", &bytes, None, None), four);
         assert_eq!(read("data-u16.bin", &bytes, None, None), two);
         assert_eq!(read("data.bin", &bytes, None, Some(300_000)), four);
+        let wide: Vec<TokenId> = (0..40).collect();
+        let wide_bytes: Vec<u8> = wide.iter().flat_map(|token| token.to_le_bytes()).collect();
+        assert_eq!(read("data.bin", &wide_bytes, None, Some(100)), wide);
+        assert_eq!(read("data.u16.bin", &wide_bytes, None, None).len(), 80);
+        assert_eq!(read("data.bin", &[0; 160], None, None).len(), 80);
         let sidecar = r#"{"dtype": "uint32", "vocab_size": 500000, "tokens": 2}"#;
         assert_eq!(read("data.bin", &bytes, Some(sidecar), None), four);
         assert_eq!(read("data.bin", &bytes, Some(r#"[{"text": "dtype"}]"#), None), two);

@@ -35,6 +35,12 @@ pub enum MetricsError {
         /// The file of records.
         path: PathBuf,
     },
+    /// A table would take the place of something else.
+    #[error("{} holds something else than the table of a run; choose another file", .path.display())]
+    NoTable {
+        /// The file.
+        path: PathBuf,
+    },
     /// A line breaks a rule.
     #[error("{}: line {line}: {rule}; {remedy}", .path.display())]
     Invalid {

@@ -1,7 +1,7 @@
 //! Writes the records of a run as they are made.
 
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use orion_runtime::weights::write_atomically;
@@ -27,10 +27,10 @@ pub struct MetricsLog {
 }
 
 impl MetricsLog {
-    /// Starts the records of a new run. The folder is made; a file at `csv` is replaced.
+    /// Starts the records of a new run. The folder is made; a table at `csv` is replaced.
     ///
     /// # Errors
-    /// A folder that holds records already, and what the system refuses.
+    /// A folder that holds records already, a file at `csv` that is no table, and what the system refuses.
     pub fn create(folder: &Path, csv: Option<&Path>) -> Result<Self, MetricsError> {
         fs::create_dir_all(folder).map_err(MetricsError::write(folder))?;
         let path = folder.join(FILE_NAME);
@@ -44,7 +44,7 @@ impl MetricsLog {
     /// removed. The table at `csv` is written anew from the records that stay.
     ///
     /// # Errors
-    /// Records that cannot be understood, and what the system refuses.
+    /// Records that cannot be understood, a file at `csv` that is no table, and what the system refuses.
     pub fn resume(folder: &Path, csv: Option<&Path>, step: u64) -> Result<Self, MetricsError> {
         fs::create_dir_all(folder).map_err(MetricsError::write(folder))?;
         let path = folder.join(FILE_NAME);
@@ -116,6 +116,14 @@ impl LogFile {
     }
 }
 
+/// Whether a path is free, or holds nothing but a table of a run.
+fn can_be_replaced(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return true };
+    let mut start = Vec::new();
+    let read = file.take(HEADER.len() as u64).read_to_end(&mut start);
+    read.is_ok() && (start.is_empty() || start == HEADER.as_bytes())
+}
+
 /// The CSV table. Its last row is written again when a validation follows the step.
 struct Table {
     file: LogFile,
@@ -127,6 +135,9 @@ struct Table {
 
 impl Table {
     fn create(path: &Path, records: &[Record]) -> Result<Self, MetricsError> {
+        if !can_be_replaced(path) {
+            return Err(MetricsError::NoTable { path: path.to_owned() });
+        }
         let mut text = format!("{HEADER}\n");
         let (mut last, mut start) = (Row::default(), text.len());
         for &record in records {

@@ -25,7 +25,9 @@ impl Train {
         std::fs::create_dir_all(&plan.out).map_err(|error| {
             Failure::Failed(format!("cannot write {}: {error}", plan.out.display()))
         })?;
+        plan.refuse_foreign_files()?;
         let _lock = Lock::take(&plan.out)?;
+        let _checkpoints_lock = plan.lock_checkpoints()?;
         plan.refuse_existing_run()?;
         interrupt::watch()?;
         let Preparation { mut run, resumed_at, mut ledger } = plan.prepare()?;

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use orion_llm::train::model_folder::WEIGHTS;
 use orion_llm::train::{Checkpoints, PRESETS, Preset, preset};
 
-use super::Train;
+use super::{Train, tokens};
 use crate::failure::Failure;
 
 /// Where a run begins.
@@ -99,6 +100,11 @@ impl Train {
     }
 }
 
+/// Whether two paths are one folder that is there.
+fn is_same(a: &Path, b: &Path) -> bool {
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
+
 /// The run that a checkpoint, a folder of checkpoints, or a run's folder belongs to.
 fn run_of(path: &Path) -> PathBuf {
     if path.join(Checkpoints::FOLDER).is_dir() {
@@ -115,6 +121,42 @@ fn run_of(path: &Path) -> PathBuf {
 }
 
 impl Plan<'_> {
+    /// Keeps other runs out of a folder of checkpoints that lies apart from the run's.
+    pub(super) fn lock_checkpoints(&self) -> Result<Option<Lock>, Failure> {
+        let Some(folder) = &self.options.checkpoint_dir else { return Ok(None) };
+        fs::create_dir_all(folder).map_err(|error| {
+            Failure::Failed(format!("cannot write {}: {error}", folder.display()))
+        })?;
+        if is_same(folder, &self.out) { Ok(None) } else { Lock::take(folder).map(Some) }
+    }
+
+    /// A new run writes a model, and of text its tokens, into its folder: no other's, nor what it is to begin with.
+    pub(super) fn refuse_foreign_files(&self) -> Result<(), Failure> {
+        let refused = |what: &str| {
+            Failure::Failed(format!(
+                "{} holds {what}, which the run would overwrite; choose another --out",
+                self.out.display()
+            ))
+        };
+        match &self.start {
+            Start::Resume(_) => return Ok(()),
+            Start::Model(path) if is_same(path, &self.out) => {
+                return Err(refused("the model to begin with"));
+            }
+            _ => {}
+        }
+        // A folder that a run was begun in has a lock.
+        if self.out.join(Lock::FILE).exists() {
+            return Ok(());
+        }
+        let tokens = (!tokens::is_token_file(&self.data)).then_some(tokens::TOKENS);
+        let written = ["config.json", WEIGHTS].into_iter().chain(tokens);
+        match written.into_iter().find(|name| self.out.join(name).exists()) {
+            Some(name) => Err(refused(&format!("a {name} of something else"))),
+            None => Ok(()),
+        }
+    }
+
     /// A new run must not mix with one that is there.
     pub(super) fn refuse_existing_run(&self) -> Result<(), Failure> {
         let has_run = self.checkpoints.newest().is_some();
@@ -135,14 +177,16 @@ pub(super) struct Lock {
 }
 
 impl Lock {
+    const FILE: &str = ".lock";
+
     pub(super) fn take(folder: &Path) -> Result<Self, Failure> {
-        let path = folder.join(".lock");
+        let path = folder.join(Self::FILE);
         let refused = |error| Failure::Failed(format!("cannot write {}: {error}", path.display()));
         let file = fs::File::create(&path).map_err(refused)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
             Err(fs::TryLockError::WouldBlock) => Err(Failure::Failed(format!(
-                "another run is training in {}; wait for it, or choose another --out",
+                "another run is training in {}; wait for it, or choose another --out and --checkpoint-dir",
                 folder.display()
             ))),
             Err(fs::TryLockError::Error(error)) => Err(refused(error)),

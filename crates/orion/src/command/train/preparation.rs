@@ -273,7 +273,12 @@ impl Plan<'_> {
         let trainer =
             Trainer::new(training, parameters, state.step, weights, backend, threads, options)?;
         let trainer = trainer.with_seed(state.settings.seed).with_loss_scale(state.loss_scale);
-        trainer.check_parameters()?;
+        trainer.check_parameters().map_err(|error| match &self.start {
+            Start::Model(path) | Start::Resume(path) => {
+                Failure::Failed(format!("{}: {error}", path.display()))
+            }
+            Start::Preset(_) | Start::Config(_) => error.into(),
+        })?;
         self.checkpoints.clean();
         // From here on the run's folder has a tokenizer of its own: others can go away, as old checkpoints do.
         folder.write_description(&self.out)?;

@@ -46,7 +46,7 @@ impl<'t> Progress<'t> {
     ) -> Result<Self, Failure> {
         let state = run.state();
         let settings = &state.settings;
-        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {wide_msg}");
+        let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {prefix}\n{wide_msg}");
         let is_silent = options.quiet || options.json;
         let bar = if is_silent { ProgressBar::hidden() } else { ProgressBar::new(settings.steps) };
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -124,29 +124,37 @@ impl<'t> Progress<'t> {
         })?;
         let steps = state.settings.steps;
         let left = steps.saturating_sub(step) as f64 * state.settings.tokens_per_step() as f64;
-        let line = format!(
-            "loss {loss:.4} · smoothed {:.4} · {rate:.0} tok/s · {} left · lr {learning_rate:.2e} · {}",
-            state.smoothed_loss.unwrap_or_default(),
-            duration(left / rate.max(1e-9)),
-            peak_resident_bytes().map_or_else(|| "memory unknown".to_owned(), output::bytes),
+        let left = format!("{} left", duration(left / rate.max(1e-9)));
+        let losses =
+            format!("loss {loss:.4} · smoothed {:.4}", state.smoothed_loss.unwrap_or_default());
+        let speed = format!("{rate:.0} tok/s");
+        let rest = format!(
+            "lr {learning_rate:.2e} · {}",
+            peak_resident_bytes().map_or_else(|| "memory unknown".to_owned(), output::bytes)
         );
         self.bar.set_position(step);
         if !self.bar.is_hidden() {
-            self.bar.set_message(line);
+            // Two lines: one of 80 columns would hold half of it.
+            self.bar.set_prefix(left);
+            self.bar.set_message(format!("{losses} · {speed} · {rest}"));
             return Ok(());
         }
         if step == 1 || step == steps || step.is_multiple_of(self.line_every) {
-            self.say(&format!("step {step}/{steps}: {line}"))?;
+            self.say(&format!("step {step}/{steps}: {losses} · {speed} · {left} · {rest}"))?;
         }
         Ok(())
     }
 
-    /// A line that stays.
+    /// A line that stays, for as long as somebody reads.
     fn say(&self, text: &str) -> Result<(), Failure> {
         if self.options.quiet || self.options.json {
             return Ok(());
         }
-        self.bar.suspend(|| output::write_line(text))
+        match self.bar.suspend(|| output::write_line(text)) {
+            // Nobody reads any more; the run goes on.
+            Err(Failure::OutputClosed) => Ok(()),
+            written => written,
+        }
     }
 
     /// Text by the model of a checkpoint; a failure to write some is no reason to end a run.

@@ -15,6 +15,7 @@ use super::plan::{Plan, Start};
 use super::preparation::{Preparation, program_for, read_config};
 use super::tokens;
 use crate::failure::Failure;
+use crate::output;
 
 impl Plan<'_> {
     pub(super) fn resume(&self, path: &Path) -> Result<Preparation, Failure> {
@@ -22,10 +23,15 @@ impl Plan<'_> {
         let mut state = saved.state.clone();
         self.change(&mut state)?;
         let vocab_size = Some(saved.checkpoint.model.dimensions().vocabulary);
-        let file = TokenFile::open(
-            &self.known_tokens(&state),
-            TokenFileOptions { width: None, vocab_size },
-        )?;
+        let tokens = self.known_tokens(&state);
+        if !tokens.is_file() {
+            return Err(Failure::Failed(format!(
+                "{}: the tokens of the run are not there; put the file back, or begin a new run",
+                tokens.display()
+            )));
+        }
+        self.look_at_texts(&tokens)?;
+        let file = TokenFile::open(&tokens, TokenFileOptions { width: None, vocab_size })?;
         if file.len() as u64 != state.settings.dataset_tokens {
             return Err(Failure::Failed(format!(
                 "{} holds {} tokens, the run was started on {}; resume with the data of the run, or begin a new \
@@ -48,6 +54,24 @@ impl Plan<'_> {
         let ledger = device.ledger();
         let run = self.assemble(folder, file, state, &training, parameters, &device)?;
         Ok(Preparation { run, resumed_at: Some(step), ledger })
+    }
+
+    /// Texts that are named again have become tokens already.
+    fn look_at_texts(&self, tokens: &Path) -> Result<(), Failure> {
+        if self.data.is_empty() || tokens::is_token_file(&self.data) {
+            return Ok(());
+        }
+        if let Some(missing) = self.data.iter().find(|path| !path.exists()) {
+            return Err(Failure::Failed(format!(
+                "{}: no such file; a run goes on with its own tokens, leave the texts out",
+                missing.display()
+            )));
+        }
+        output::note(&format!(
+            "note: the run goes on with its own tokens, {}; texts are not read again",
+            tokens.display()
+        ));
+        Ok(())
     }
 
     /// The token file of a run that is resumed; it may have moved along with its folder.

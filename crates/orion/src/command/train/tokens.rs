@@ -10,7 +10,7 @@ pub(super) use super::super::data::is_token_file;
 use crate::failure::Failure;
 
 /// The token file in a run's folder.
-const TOKENS: &str = "data.bin";
+pub(super) const TOKENS: &str = "data.bin";
 /// Bytes of text for each token of a vocabulary; with fewer, its rarer tokens are hardly ever seen.
 const BYTES_PER_TOKEN: u64 = 64;
 /// The smallest vocabulary that is chosen.
