@@ -256,6 +256,19 @@ impl MappedFile {
     }
 }
 
+/// Bytes that a process could take without the system having to swap; `None` where it does not say.
+pub fn available_bytes() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let info = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = info.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+        let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+        kib.checked_mul(1024)
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
 /// The largest resident memory that this process has had, in bytes; `None` where the system does not say.
 pub fn peak_resident_bytes() -> Option<u64> {
     // Linux hands the `rusage` maximum of a process on to the program that it becomes; the status file does not.

@@ -102,6 +102,11 @@ pub trait Executable: Send + Sync {
         let _ = whole;
         self.add(part)
     }
+    /// Bytes that a session takes for what a program computes, where that is known.
+    fn working_bytes(&self, program: ProgramId) -> Option<u64> {
+        let _ = program;
+        None
+    }
     /// A new session; every state starts as zeros.
     fn session(&self) -> Box<dyn Session>;
 }

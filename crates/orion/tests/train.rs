@@ -195,7 +195,20 @@ fn bad_data_and_settings_are_refused_before_anything_is_trained() {
     case("beyond.bin", &beyond, &["beyond.bin", "400", "vocabulary"]);
     case("table.csv", b"a,b", &["table.csv", ".txt"]);
 
+    let giant = fs::read_to_string(desk.path("config.json")).unwrap().replace(":32,", ":6400000,");
+    fs::write(desk.path("giant.json"), giant).unwrap();
     let text = desk.text_of("text.txt");
+    let all = [
+        "train",
+        "--config",
+        &desk.text_of("giant.json"),
+        &text,
+        "--out",
+        &desk.text_of("z"),
+        "--seq",
+        "16",
+    ];
+    refused(&orion(&all), &["GiB of memory", "smaller model"]);
     refused(&orion(&["train", "tinny", &text]), &["tinny", "tiny, 15m"]);
     refused(&orion(&["train", "tiny"]), &["no data"]);
     refused(&orion(&["train"]), &["no model", "tiny"]);

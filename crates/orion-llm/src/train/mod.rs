@@ -24,4 +24,6 @@ pub use preset::{PRESETS, Preset, preset};
 pub use run::{Ending, Event, Run, RunError};
 pub use schedule::{Decay, Schedule};
 pub use settings::{Precision, Settings};
-pub use trainer::{OptimizerOptions, Parameter, StepReport, TrainError, Trainer};
+pub use trainer::{
+    OptimizerOptions, Parameter, StepReport, TrainError, Trainer, check_room_for_parameters,
+};

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use half::{bf16, f16};
 use orion_compiler::{DType, TensorType};
-use orion_kernels::memory::{FloatBuffer, NumberBuffer};
+use orion_kernels::memory::{FloatBuffer, NumberBuffer, available_bytes};
 use orion_kernels::optimizer::{AdamW, Gradient, accumulate, adamw, sum_of_squares};
 use orion_kernels::{Isa, Pool};
 use orion_runtime::weights::WeightSet;
@@ -94,6 +94,18 @@ pub enum TrainError {
     /// The device refused a run.
     #[error("{0}")]
     Run(#[from] RunError),
+    /// It would fill the memory.
+    #[error(
+        "training this takes {:.1} GiB of memory, and {:.1} GiB are free; \
+         lower --batch or --seq, add --recompute, or train a smaller model",
+        gib(*needed), gib(*available)
+    )]
+    Memory {
+        /// Bytes that it takes beside what it has already.
+        needed: u64,
+        /// Bytes that the system has to give.
+        available: u64,
+    },
     /// A parameter is NaN, or so large that the model cannot be sound.
     #[error(
         "step {step}: `{name}` holds {value:e}, as no sound model does; \
@@ -187,6 +199,37 @@ pub struct Trainer {
     loss_limit: f32,
 }
 
+/// Bytes of the optimiser's memory of a number.
+const MOMENTS: u64 = 8;
+
+/// Checks that there is memory for the parameters of a program and the optimiser's memory of them.
+///
+/// # Errors
+/// [`TrainError::Memory`] when there is not, or could be for no machine.
+pub fn check_room_for_parameters(training: &TrainingProgram) -> Result<(), TrainError> {
+    let count = count(&training.parameters);
+    check_memory(count.saturating_mul(size_of::<f32>() as u64 + MOMENTS))
+}
+
+/// Numbers of all parameters.
+fn count(parameters: &[(String, TensorType)]) -> u64 {
+    let elements = |ty: &TensorType| {
+        ty.shape.iter().fold(1_u64, |product, &length| product.saturating_mul(length as u64))
+    };
+    parameters.iter().fold(0, |sum, (_, ty)| sum.saturating_add(elements(ty)))
+}
+
+fn check_memory(needed: u64) -> Result<(), TrainError> {
+    match available_bytes() {
+        Some(available) if needed > available => Err(TrainError::Memory { needed, available }),
+        _ => Ok(()),
+    }
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 30)
+}
+
 /// A model that knows nothing has a loss of ln(vocabulary); one that is this many times worse has been ruined.
 const RUINOUS: f32 = 4.0;
 
@@ -220,6 +263,10 @@ impl Trainer {
         let gradients = outputs
             .map(|output| GradientBuffer::zeroed(training.program.type_of(output.value)))
             .collect();
+        // Memory of moments is taken as they are written, in the first step.
+        let moments =
+            if step == 0 { MOMENTS.saturating_mul(count(&training.parameters)) } else { 0 };
+        check_memory(moments.saturating_add(executable.working_bytes(gradients_of).unwrap_or(0)))?;
         let (session, pool) = (executable.session(), Pool::new(threads, Isa::detect()));
         let seed = training.has_dropout().then_some(0);
         let loss_scale = training.has_loss_scale().then(LossScale::default);

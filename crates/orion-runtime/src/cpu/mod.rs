@@ -156,6 +156,11 @@ impl Executable for CpuExecutable {
         self.plan(program, 1)
     }
 
+    fn working_bytes(&self, program: ProgramId) -> Option<u64> {
+        let programs = self.programs.read().unwrap_or_else(PoisonError::into_inner);
+        programs.get(program.0).map(|plan| plan.working_bytes())
+    }
+
     fn session(&self) -> Box<dyn Session> {
         Box::new(CpuSession {
             pool: Arc::clone(&self.pool),

@@ -233,6 +233,11 @@ impl Plan {
         Some(self.program.type_of(state.value))
     }
 
+    /// Bytes of what the session's memory has to hold.
+    pub(super) fn working_bytes(&self) -> u64 {
+        (self.arena as u64).saturating_mul(size_of::<f32>() as u64)
+    }
+
     /// Makes the session's memory large enough.
     pub(super) fn reserve(&self, memory: &mut FloatBuffer) {
         memory.grow_to(self.arena);

@@ -11,7 +11,7 @@ use orion_llm::model::{Architecture, Model, architecture};
 use orion_llm::tokenizer::Tokenizer;
 use orion_llm::train::{
     Decay, LossScaling, ModelFolder, OptimizerOptions, Parameter, Run, RunState, Schedule,
-    Settings, Trainer, TrainingProgram, new_parameters,
+    Settings, Trainer, TrainingProgram, check_room_for_parameters, new_parameters,
 };
 use orion_runtime::Backend;
 use orion_runtime::weights::{MemoryWeights, WeightSet};
@@ -81,6 +81,7 @@ impl Plan<'_> {
         let mut settings = self.settings(&origin, &file)?;
         let device = self.device(&mut settings)?;
         let training = training_program(&origin, &settings, device.backend())?;
+        check_room_for_parameters(&training)?;
         let parameters = match &origin.weights {
             Some(weights) => training.parameters_of(weights)?,
             None => {
