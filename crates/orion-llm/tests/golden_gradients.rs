@@ -45,10 +45,11 @@ struct Tolerance {
 const KEEPING: Saving = Saving { recompute: None, dtype: None, gradients: None };
 const RECOMPUTING: Saving = Saving { recompute: Some(Saving::is_cheap), ..KEEPING };
 const IN_F32: Tolerance = Tolerance { gradient: 1e-3, loss: 2e-6, saving: RECOMPUTING };
-/// Operands of products have eight bits each: errors of 2⁻⁹ that add up over layers.
+/// Operands of products, attention's among them, have eight bits each: errors of 2⁻⁹ that add up over layers. PyTorch's own
+/// losses in bf16 (`torch.autocast`) are 2.15e-3 (eager) and 1.22e-3 (fused attention) off on the worst of these models.
 const IN_BF16: Tolerance = Tolerance {
     gradient: 5e-2,
-    loss: 1e-3,
+    loss: 2e-3,
     saving: Saving { dtype: Some(DType::BF16), gradients: Some(DType::BF16), ..RECOMPUTING },
 };
 
