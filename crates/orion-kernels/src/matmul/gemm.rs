@@ -43,8 +43,6 @@ use crate::{
     pool::{DisjointMut, Pool, split},
 };
 
-/// Most units per pass of any kernel.
-const MAX_DEPTH: usize = 512;
 /// Blocks that are packed together where `x` is stored by columns: about a kilobyte of each column.
 const BLOCKS_AT_ONCE: usize = 8;
 

@@ -1,7 +1,5 @@
 //! The tile kernels, written once over [`Lanes`]: `R` rows of `x` by `G` groups of 16 outputs in registers.
 
-#[cfg(target_arch = "x86_64")]
-use super::MAX_DEPTH;
 use super::{TileKernel, TileOutput, Units};
 #[cfg(target_arch = "aarch64")]
 use crate::matmul::lanes::Neon;
@@ -20,7 +18,7 @@ pub(super) const AVX512: TileKernel =
 /// here, and sums go to memory less often.
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX512_BF16: TileKernel =
-    TileKernel { rows: 12, groups: 2, depth: MAX_DEPTH, units: Units::Pairs, run: avx512_bf16 };
+    TileKernel { rows: 12, groups: 2, depth: 2 * DEPTH, units: Units::Pairs, run: avx512_bf16 };
 /// 14 sums of 16 bits, 14 of 32, two weights and a broadcast of 32 registers.
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX512_F16: TileKernel =
