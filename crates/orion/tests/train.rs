@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -246,19 +246,27 @@ fn a_full_disk_costs_nothing_that_was_saved() {
     done(desk.train("run", &["--steps", "30", "--resume"]));
 }
 
-#[test]
-fn two_runs_do_not_share_a_folder() {
-    let desk = Desk::new();
-    let arguments = desk.arguments("run", &["--steps", "100000"]);
+/// A process whose run, `run`, has begun to train.
+fn training(desk: &Desk, arguments: &[String]) -> Child {
     let mut child = Command::new(ORION)
-        .args(&arguments)
+        .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("the program starts");
-    while !desk.path("run/metrics.jsonl").exists() && child.try_wait().unwrap().is_none() {
+    while !desk.path("run/metrics.jsonl").exists()
+        && child.try_wait().expect("a child to ask").is_none()
+    {
         thread::sleep(Duration::from_millis(2));
     }
+    child
+}
+
+#[test]
+fn two_runs_do_not_share_a_folder() {
+    let desk = Desk::new();
+    let arguments = desk.arguments("run", &["--steps", "100000"]);
+    let mut child = training(&desk, &arguments);
     let second = desk.train("run", &TWENTY);
     interrupt(child.id());
     assert_eq!(child.wait().unwrap().code(), Some(0));
@@ -271,15 +279,7 @@ fn two_runs_do_not_share_a_folder_of_checkpoints() {
     let shared = desk.text_of("shared");
     let rest = ["--steps", "100000", "--checkpoint-dir", &shared];
     let arguments = desk.arguments("run", &rest);
-    let mut child = Command::new(ORION)
-        .args(&arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the program starts");
-    while !desk.path("run/metrics.jsonl").exists() && child.try_wait().unwrap().is_none() {
-        thread::sleep(Duration::from_millis(2));
-    }
+    let mut child = training(&desk, &arguments);
     let second = desk.train("other", &[&TWENTY[..], &["--checkpoint-dir", &shared]].concat());
     interrupt(child.id());
     assert_eq!(child.wait().unwrap().code(), Some(0));
