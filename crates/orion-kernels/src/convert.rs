@@ -68,56 +68,18 @@ pub(crate) fn widen<const FUSED: bool>(out: &mut [f32], x: &[bf16]) {
     }
 }
 
-/// Rounds `x` to bf16, two to the bits of each `f32` of `out`: values that wait in half the memory.
-///
-/// # Panics
-/// When `out` is not half as long, rounded up.
-pub fn pack_bf16(pool: &Pool, out: &mut [f32], x: &[f32]) {
-    assert_eq!(out.len(), x.len().div_ceil(2), "two values to each of `out`");
-    share(pool, out, 16, |out, at| {
-        let x = &x[2 * at..x.len().min(2 * (at + out.len()))];
-        let (out, rest) = halves(out).split_at_mut(x.len());
-        vectorized!(pool.isa(), narrow(out: &mut [bf16], x: &[f32]));
-        rest.fill(bf16::ZERO);
-    });
-}
-
-/// The two values in the bits of each number: the lower half first, where the lower bits come first in memory.
-fn halves(packed: &mut [f32]) -> &mut [bf16] {
+/// Numbers of bf16 that lie two to the bits of each number of f32, the first in the lower half, to write.
+pub fn packed_bf16_mut(packed: &mut [f32]) -> &mut [bf16] {
     const { assert!(cfg!(target_endian = "little"), "lower bits come first in memory") };
     // SAFETY: the same memory, borrowed exclusively, which is aligned for the smaller type; any bits are a value of it.
     unsafe { std::slice::from_raw_parts_mut(packed.as_mut_ptr().cast(), 2 * packed.len()) }
 }
 
-/// The values that [`pack_bf16`] packed, where they are; behind an odd number of them a zero.
+/// As [`packed_bf16_mut`], to read.
 pub fn packed_bf16(packed: &[f32]) -> &[bf16] {
     const { assert!(cfg!(target_endian = "little"), "lower bits come first in memory") };
     // SAFETY: the same memory, which is aligned for the smaller type; any bits are a value of it.
     unsafe { std::slice::from_raw_parts(packed.as_ptr().cast(), 2 * packed.len()) }
-}
-
-/// The values that [`pack_bf16`] packed.
-///
-/// # Panics
-/// When `packed` is not half as long as `out`, rounded up.
-pub fn unpack_bf16(pool: &Pool, out: &mut [f32], packed: &[f32]) {
-    assert_eq!(packed.len(), out.len().div_ceil(2), "two values to each of `packed`");
-    share(pool, out, 32, |out, at| {
-        let packed = &packed[at / 2..];
-        vectorized!(pool.isa(), part(out: &mut [f32], packed: &[f32]));
-    });
-}
-
-#[inline(always)]
-fn part<const FUSED: bool>(out: &mut [f32], packed: &[f32]) {
-    let (pairs, last) = out.as_chunks_mut::<2>();
-    for ([low, high], bits) in pairs.iter_mut().zip(packed) {
-        *low = f32::from_bits(bits.to_bits() << 16);
-        *high = f32::from_bits(bits.to_bits() & 0xffff_0000);
-    }
-    if let ([last], Some(bits)) = (last, packed.get(pairs.len())) {
-        *last = f32::from_bits(bits.to_bits() << 16);
-    }
 }
 
 #[cfg(test)]
@@ -133,8 +95,8 @@ mod tests {
                 let x = crate::testing::noise(length, 5);
                 let mut packed = vec![0.0; length.div_ceil(2)];
                 let mut back = vec![0.0; length];
-                pack_bf16(&pool, &mut packed, &x);
-                unpack_bf16(&pool, &mut back, &packed);
+                f32_to_bf16(&pool, &mut packed_bf16_mut(&mut packed)[..length], &x);
+                bf16_to_f32(&pool, &mut back, &packed_bf16(&packed)[..length]);
                 assert!(back.iter().zip(&x).all(|(y, &x)| *y == bf16::from_f32(x).to_f32()));
             }
         }

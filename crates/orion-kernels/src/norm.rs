@@ -1,33 +1,40 @@
 //! Normalisation of rows: root mean square (Zhang and Sennrich, 2019) and layer norm (Ba et al., 2016).
 
 use crate::Pool;
-use crate::vectorize::{fused, share, sum_by, vectorized};
+use crate::numbers::{Numbers, NumbersMut, rows, share_numbers};
+use crate::vectorize::{fused, sum_by, vectorized};
 
 /// `out = x / sqrt(mean(x²) + eps) · weight` for each row of `weight.len()` elements.
 ///
 /// # Panics
 /// When `out` and `x` differ in length or are no whole rows.
-pub fn rms_norm(pool: &Pool, out: &mut [f32], x: &[f32], weight: &[f32], eps: f32) {
+pub fn rms_norm(pool: &Pool, out: NumbersMut<'_>, x: Numbers<'_>, weight: &[f32], eps: f32) {
     let width = weight.len();
     assert!(
         out.len() == x.len() && width > 0 && x.len().is_multiple_of(width),
         "whole rows of one length"
     );
-    share(pool, out, width, |out, at| {
-        let x = &x[at..at + out.len()];
-        vectorized!(pool.isa(), rms_rows(out: &mut [f32], x: &[f32], weight: &[f32], eps: f32));
+    share_numbers(pool, out, width, |out, at| {
+        let x = x.part(at..at + out.len());
+        vectorized!(
+            pool.isa(),
+            rms_rows(out: NumbersMut<'_>, x: Numbers<'_>, weight: &[f32], eps: f32)
+        );
     });
 }
 
 #[inline(always)]
-fn rms_rows<const FUSED: bool>(out: &mut [f32], x: &[f32], weight: &[f32], eps: f32) {
-    let width = weight.len();
-    for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
-        let mean = sum_by(x, |x| x * x) / width as f32;
+fn rms_rows<const FUSED: bool>(mut out: NumbersMut<'_>, x: Numbers<'_>, weight: &[f32], eps: f32) {
+    let [mut wide_out, mut wide_x] = [const { Vec::new() }; 2];
+    for row in rows(x.len(), weight.len()) {
+        let x = x.read(row.clone(), &mut wide_x);
+        let mean = sum_by(x, |x| x * x) / x.len() as f32;
         let scale = 1.0 / (mean + eps).sqrt();
-        for ((out, &x), &w) in out.iter_mut().zip(x).zip(weight) {
-            *out = x * scale * w;
+        let to = out.room(&row, &mut wide_out);
+        for ((to, &x), &w) in to.iter_mut().zip(x).zip(weight) {
+            *to = x * scale * w;
         }
+        out.keep(row, &wide_out);
     }
 }
 
@@ -35,39 +42,52 @@ fn rms_rows<const FUSED: bool>(out: &mut [f32], x: &[f32], weight: &[f32], eps: 
 ///
 /// # Panics
 /// When `out` and `x` differ in length or are no whole rows, or `bias` is not as long as `weight`.
-pub fn layer_norm(pool: &Pool, out: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32], eps: f32) {
+pub fn layer_norm(
+    pool: &Pool,
+    out: NumbersMut<'_>,
+    x: Numbers<'_>,
+    weight: &[f32],
+    bias: &[f32],
+    eps: f32,
+) {
     let width = weight.len();
     assert!(
         out.len() == x.len() && width > 0 && x.len().is_multiple_of(width),
         "whole rows of one length"
     );
     assert_eq!(weight.len(), bias.len(), "one bias for each weight");
-    share(pool, out, width, |out, at| {
-        let x = &x[at..at + out.len()];
+    share_numbers(pool, out, width, |out, at| {
+        let x = x.part(at..at + out.len());
         vectorized!(
             pool.isa(),
-            layer_rows(out: &mut [f32], x: &[f32], weight: &[f32], bias: &[f32], eps: f32)
+            layer_rows(
+                out: NumbersMut<'_>, x: Numbers<'_>, weight: &[f32], bias: &[f32], eps: f32
+            )
         );
     });
 }
 
 #[inline(always)]
 fn layer_rows<const FUSED: bool>(
-    out: &mut [f32],
-    x: &[f32],
+    mut out: NumbersMut<'_>,
+    x: Numbers<'_>,
     weight: &[f32],
     bias: &[f32],
     eps: f32,
 ) {
     let width = weight.len();
-    for (out, x) in out.chunks_exact_mut(width).zip(x.chunks_exact(width)) {
+    let [mut wide_out, mut wide_x] = [const { Vec::new() }; 2];
+    for row in rows(x.len(), width) {
+        let x = x.read(row.clone(), &mut wide_x);
         // Two passes: the variance of differences loses nothing when the mean is large.
         let mean = sum_by(x, |x| x) / width as f32;
         let variance = sum_by(x, |x| (x - mean) * (x - mean)) / width as f32;
         let scale = 1.0 / (variance + eps).sqrt();
-        for (((out, &x), &w), &b) in out.iter_mut().zip(x).zip(weight).zip(bias) {
-            *out = fused::<FUSED>((x - mean) * scale, w, b);
+        let to = out.room(&row, &mut wide_out);
+        for (((to, &x), &w), &b) in to.iter_mut().zip(x).zip(weight).zip(bias) {
+            *to = fused::<FUSED>((x - mean) * scale, w, b);
         }
+        out.keep(row, &wide_out);
     }
 }
 
@@ -85,8 +105,9 @@ mod tests {
                 let x: Vec<f32> = noise(rows * width, 1).iter().map(|x| x * 3.0 + 5.0).collect();
                 let (weight, bias) = (noise(width, 2), noise(width, 3));
                 let (mut rms, mut layer) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-                rms_norm(&pool, &mut rms, &x, &weight, 1e-5);
-                layer_norm(&pool, &mut layer, &x, &weight, &bias, 1e-5);
+                let numbers = Numbers::F32(&x);
+                rms_norm(&pool, NumbersMut::F32(&mut rms), numbers, &weight, 1e-5);
+                layer_norm(&pool, NumbersMut::F32(&mut layer), numbers, &weight, &bias, 1e-5);
                 for (row, x) in x.chunks(width).enumerate() {
                     let x: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
                     let mean = x.iter().sum::<f64>() / width as f64;
@@ -109,7 +130,7 @@ mod tests {
         let pool = Pool::new(1, Isa::detect());
         let (x, weight) = ([1.0, f32::NAN, 1.0, 2.0], [1.0, 1.0]);
         let mut out = [0.0; 4];
-        rms_norm(&pool, &mut out, &x, &weight, 1e-5);
+        rms_norm(&pool, NumbersMut::F32(&mut out), Numbers::F32(&x), &weight, 1e-5);
         assert!(out[0].is_nan() && out[1].is_nan() && out[2].is_finite() && out[3].is_finite());
     }
 }

@@ -1,67 +1,26 @@
 //! What an optimiser does to parameters: the global norm of gradients, and AdamW's step (Loshchilov and Hutter, 2019).
 
-use std::ops::Range;
-
-use half::bf16;
-
 use crate::Pool;
-use crate::convert::widen;
+use crate::numbers::Numbers;
 use crate::pool::{DisjointMut, split};
 use crate::vectorize::{share, sum_by, vectorized};
 
-/// Elements whose squares are summed in f32 before they join the sum in f64.
+/// Elements whose squares are summed in f32 before they join the sum in f64, and that are widened at once.
 const RUN: usize = 4096;
 
-/// A parameter's gradient.
-#[derive(Clone, Copy, Debug)]
-pub enum Gradient<'a> {
-    /// As it was summed.
-    F32(&'a [f32]),
-    /// Rounded once.
-    Bf16(&'a [bf16]),
-}
-
-impl Gradient<'_> {
-    /// Number of elements.
-    pub const fn len(&self) -> usize {
-        match self {
-            Self::F32(x) => x.len(),
-            Self::Bf16(x) => x.len(),
-        }
-    }
-
-    /// Whether it has no elements.
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The elements of `range`, not more than a run of them, widened into `wide` where they need it.
-    #[inline(always)]
-    fn read<'w>(&'w self, range: Range<usize>, wide: &'w mut [f32; RUN]) -> &'w [f32] {
-        match self {
-            Self::F32(x) => &x[range],
-            Self::Bf16(x) => {
-                let wide = &mut wide[..range.len()];
-                widen::<false>(wide, &x[range]);
-                wide
-            }
-        }
-    }
-}
-
 /// `Σ x²`, the same for every number of threads.
-pub fn sum_of_squares(pool: &Pool, x: Gradient<'_>) -> f64 {
+pub fn sum_of_squares(pool: &Pool, x: Numbers<'_>) -> f64 {
     let mut sums = vec![0.0_f64; x.len().div_ceil(RUN)];
     pool.for_each_part_mut(&mut sums, 64, |part, sums| {
         let start = part * 64 * RUN;
-        vectorized!(pool.isa(), squares(sums: &mut [f64], x: Gradient<'_>, start: usize));
+        vectorized!(pool.isa(), squares(sums: &mut [f64], x: Numbers<'_>, start: usize));
     });
     sums.iter().sum()
 }
 
 #[inline(always)]
-fn squares<const FUSED: bool>(sums: &mut [f64], x: Gradient<'_>, start: usize) {
-    let mut wide = [0.0; RUN];
+fn squares<const FUSED: bool>(sums: &mut [f64], x: Numbers<'_>, start: usize) {
+    let mut wide = Vec::new();
     for (run, sum) in sums.iter_mut().enumerate() {
         let at = start + run * RUN;
         *sum = f64::from(sum_by(x.read(at..x.len().min(at + RUN), &mut wide), |x| x * x));
@@ -72,19 +31,19 @@ fn squares<const FUSED: bool>(sums: &mut [f64], x: Gradient<'_>, start: usize) {
 ///
 /// # Panics
 /// When lengths differ.
-pub fn accumulate(pool: &Pool, sum: &mut [f32], x: Gradient<'_>, factor: f32) {
+pub fn accumulate(pool: &Pool, sum: &mut [f32], x: Numbers<'_>, factor: f32) {
     assert_eq!(sum.len(), x.len(), "operands of one length");
     share(pool, sum, RUN, |sum, start| {
         vectorized!(
             pool.isa(),
-            add_all(sum: &mut [f32], x: Gradient<'_>, start: usize, factor: f32)
+            add_all(sum: &mut [f32], x: Numbers<'_>, start: usize, factor: f32)
         );
     });
 }
 
 #[inline(always)]
-fn add_all<const FUSED: bool>(sum: &mut [f32], x: Gradient<'_>, start: usize, factor: f32) {
-    let mut wide = [0.0; RUN];
+fn add_all<const FUSED: bool>(sum: &mut [f32], x: Numbers<'_>, start: usize, factor: f32) {
+    let mut wide = Vec::new();
     for (run, sum) in sum.chunks_mut(RUN).enumerate() {
         let at = start + run * RUN;
         let x = x.read(at..at + sum.len(), &mut wide);
@@ -120,7 +79,7 @@ pub fn adamw(
     weights: &mut [f32],
     first: &mut [f32],
     second: &mut [f32],
-    gradients: Gradient<'_>,
+    gradients: Numbers<'_>,
     options: AdamW,
 ) {
     let len = weights.len();
@@ -146,7 +105,7 @@ pub fn adamw(
         vectorized!(
             pool.isa(),
             update(
-                weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: Gradient<'_>, start: usize,
+                weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: Numbers<'_>, start: usize,
                 constants: Constants
             )
         );
@@ -166,11 +125,11 @@ fn update<const FUSED: bool>(
     weights: &mut [f32],
     first: &mut [f32],
     second: &mut [f32],
-    gradients: Gradient<'_>,
+    gradients: Numbers<'_>,
     start: usize,
     constants: Constants,
 ) {
-    let mut wide = [0.0; RUN];
+    let mut wide = Vec::new();
     let runs = first.chunks_mut(RUN).zip(second.chunks_mut(RUN));
     for (run, (weights, (first, second))) in weights.chunks_mut(RUN).zip(runs).enumerate() {
         let at = start + run * RUN;
@@ -199,6 +158,8 @@ fn update_run(
 
 #[cfg(test)]
 mod tests {
+    use half::bf16;
+
     use super::*;
     use crate::Isa;
     use crate::testing::{assert_near, noise};
@@ -209,7 +170,7 @@ mod tests {
             let x = noise(len, 1);
             let want: f64 = x.iter().map(|&x| f64::from(x).powi(2)).sum();
             let found =
-                [1, 2, 3].map(|n| sum_of_squares(&Pool::new(n, Isa::detect()), Gradient::F32(&x)));
+                [1, 2, 3].map(|n| sum_of_squares(&Pool::new(n, Isa::detect()), Numbers::F32(&x)));
             assert!((found[0] - want).abs() <= 1e-6 * want, "{} for {want}", found[0]);
             assert!(found.iter().all(|sum| sum.to_bits() == found[0].to_bits()));
         }
@@ -235,7 +196,7 @@ mod tests {
                     step,
                     scale: 0.5,
                 };
-                let gradient = Gradient::F32(&gradients);
+                let gradient = Numbers::F32(&gradients);
                 adamw(&pool, &mut weights, &mut first, &mut second, gradient, options);
                 for ([w, m, v], g) in want.iter_mut().zip(gradients) {
                     let g = 0.5 * f64::from(g);
@@ -268,7 +229,7 @@ mod tests {
                     step: 1,
                     scale: 0.5,
                 };
-                let results = [Gradient::F32(&wide), Gradient::Bf16(&narrow)].map(|gradient| {
+                let results = [Numbers::F32(&wide), Numbers::Bf16(&narrow)].map(|gradient| {
                     let (mut weights, mut sum) = (noise(len, 1), noise(len, 2));
                     let (mut first, mut second) = (vec![0.0; len], vec![0.0; len]);
                     adamw(&pool, &mut weights, &mut first, &mut second, gradient, options);

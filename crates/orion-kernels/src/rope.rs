@@ -1,6 +1,7 @@
 //! Rotary positions (Su et al., 2021), halves paired as in Hugging Face's Llama.
 
 use crate::Pool;
+use crate::numbers::{Numbers, NumbersMut, rows, share_numbers};
 use crate::vectorize::{share, vectorized};
 
 /// Shape of the operand, `[batch, sequence, heads, head_dim]`.
@@ -64,8 +65,8 @@ pub enum Direction {
 pub fn rope(
     pool: &Pool,
     angles: &mut Angles,
-    out: &mut [f32],
-    x: &[f32],
+    out: NumbersMut<'_>,
+    x: Numbers<'_>,
     (frequencies, position): (&[f32], usize),
     shape: RopeShape,
     direction: Direction,
@@ -82,24 +83,43 @@ pub fn rope(
     }
     angles.set(pool, frequencies, position, sequence);
     let (half, angles) = (head_dim / 2, &*angles);
-    share(pool, out, token, |out, at| {
-        for (index, out) in out.chunks_exact_mut(token).enumerate() {
-            let start = at + index * token;
-            let place = start / token % sequence;
-            let own = place * half..(place + 1) * half;
-            let (x, cos, sin) =
-                (&x[start..start + token], &angles.cos[own.clone()], &angles.sin[own]);
-            let sign = if direction == Direction::Back { -1.0 } else { 1.0 };
-            vectorized!(
-                pool.isa(),
-                turn(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], sign: f32)
-            );
-        }
+    let sign = if direction == Direction::Back { -1.0 } else { 1.0 };
+    share_numbers(pool, out, token, |out, at| {
+        let x = x.part(at..at + out.len());
+        let turn = Turn { angles, first: at / token % sequence, sequence, half, token, sign };
+        vectorized!(pool.isa(), turn_all(out: NumbersMut<'_>, x: Numbers<'_>, turn: Turn<'_>));
     });
 }
 
+/// How tokens are turned.
+#[derive(Clone, Copy)]
+struct Turn<'a> {
+    angles: &'a Angles,
+    /// The first token's place in its sequence.
+    first: usize,
+    sequence: usize,
+    /// Numbers of half a head, and of a token.
+    half: usize,
+    token: usize,
+    sign: f32,
+}
+
 #[inline(always)]
-fn turn<const FUSED: bool>(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], sign: f32) {
+fn turn_all<const FUSED: bool>(mut out: NumbersMut<'_>, x: Numbers<'_>, turn: Turn<'_>) {
+    let Turn { angles, first, sequence, half, token, sign } = turn;
+    let [mut wide_out, mut wide_x] = [const { Vec::new() }; 2];
+    for (index, row) in rows(x.len(), token).enumerate() {
+        let place = (first + index) % sequence;
+        let own = place * half..(place + 1) * half;
+        let (cos, sin) = (&angles.cos[own.clone()], &angles.sin[own]);
+        let x = x.read(row.clone(), &mut wide_x);
+        turn_token(out.room(&row, &mut wide_out), x, cos, sin, sign);
+        out.keep(row, &wide_out);
+    }
+}
+
+#[inline(always)]
+fn turn_token(out: &mut [f32], x: &[f32], cos: &[f32], sin: &[f32], sign: f32) {
     let half = cos.len();
     for (out, x) in out.chunks_exact_mut(2 * half).zip(x.chunks_exact(2 * half)) {
         let ((first, second), (x, y)) = (out.split_at_mut(half), x.split_at(half));
@@ -129,9 +149,12 @@ mod tests {
             let x = noise(sequence * 16, 5);
             let [mut found, mut expected] = [vec![0.0; x.len()], vec![0.0; x.len()]];
             let at = (&frequencies[..], position);
-            rope(&pool, &mut kept, &mut found, &x, at, shape, Direction::Forward);
+            let x = Numbers::F32(&x);
+            let out = NumbersMut::F32(&mut found);
+            rope(&pool, &mut kept, out, x, at, shape, Direction::Forward);
             let fresh = &mut Angles::default();
-            rope(&pool, fresh, &mut expected, &x, at, shape, Direction::Forward);
+            let out = NumbersMut::F32(&mut expected);
+            rope(&pool, fresh, out, x, at, shape, Direction::Forward);
             assert_eq!(found, expected);
         }
     }
@@ -155,9 +178,11 @@ mod tests {
                 let x = noise(batch * sequence * heads * head_dim, 4);
                 let mut out = vec![0.0; x.len()];
                 let at = (&frequencies[..], position);
-                rope(&pool, &mut angles, &mut out, &x, at, shape, Direction::Forward);
+                let (to, from) = (NumbersMut::F32(&mut out), Numbers::F32(&x));
+                rope(&pool, &mut angles, to, from, at, shape, Direction::Forward);
                 let mut back = vec![0.0; x.len()];
-                rope(&pool, &mut angles, &mut back, &out, at, shape, Direction::Back);
+                let (to, from) = (NumbersMut::F32(&mut back), Numbers::F32(&out));
+                rope(&pool, &mut angles, to, from, at, shape, Direction::Back);
                 for (&found, &x) in back.iter().zip(&x) {
                     assert_near(found, f64::from(x), 1e-6, isa.name());
                 }

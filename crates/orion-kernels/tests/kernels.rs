@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use orion_kernels::{
-    Isa, Pool, activation,
+    Isa, Numbers, Pool, activation,
     attention::{AttentionShape, Cache, Scratch, attention, attention_by_products},
     norm,
     rope::{Angles, Direction, RopeShape, rope},
@@ -34,20 +34,22 @@ fn check(want: &[f32], tolerance: f32, kernel: impl Fn(&Pool, &mut [f32])) {
 #[test]
 fn activations_agree_with_pytorch() {
     let case = golden("activation");
-    let x = &case["x"];
-    check(&case["silu"], 1e-6, |pool, out| activation::silu(pool, out, x));
-    check(&case["gelu_erf"], 1e-6, |pool, out| activation::gelu_erf(pool, out, x));
-    check(&case["gelu_tanh"], 1e-6, |pool, out| activation::gelu_tanh(pool, out, x));
+    let x = Numbers::F32(&case["x"]);
+    check(&case["silu"], 1e-6, |pool, out| activation::silu(pool, out.into(), x));
+    check(&case["gelu_erf"], 1e-6, |pool, out| activation::gelu_erf(pool, out.into(), x));
+    check(&case["gelu_tanh"], 1e-6, |pool, out| activation::gelu_tanh(pool, out.into(), x));
 }
 
 #[test]
 fn norms_and_softmax_agree_with_pytorch() {
     let case = golden("norm");
-    let (x, weight, bias) = (&case["x"], &case["weight"], &case["bias"]);
-    check(&case["rms"], 1e-6, |pool, out| norm::rms_norm(pool, out, x, weight, 1e-5));
+    let (x, weight, bias) = (Numbers::F32(&case["x"]), &case["weight"], &case["bias"]);
+    check(&case["rms"], 1e-6, |pool, out| norm::rms_norm(pool, out.into(), x, weight, 1e-5));
     // The mean is near 40, so an f32 mean is off by up to 2·10⁻⁶: PyTorch's and ours, each its own way.
-    check(&case["layer"], 5e-6, |pool, out| norm::layer_norm(pool, out, x, weight, bias, 1e-5));
-    check(&case["softmax"], 1e-6, |pool, out| softmax(pool, out, x, 20));
+    check(&case["layer"], 5e-6, |pool, out| {
+        norm::layer_norm(pool, out.into(), x, weight, bias, 1e-5)
+    });
+    check(&case["softmax"], 1e-6, |pool, out| softmax(pool, out, &case["x"], 20));
 }
 
 #[test]
@@ -59,8 +61,8 @@ fn rotary_positions_agree_with_pytorch_near_and_far() {
             rope(
                 pool,
                 &mut Angles::default(),
-                out,
-                &case["x"],
+                out.into(),
+                Numbers::F32(&case["x"]),
                 (&case["frequencies"], position),
                 shape,
                 Direction::Forward,
@@ -88,7 +90,8 @@ fn grouped_causal_attention_agrees_with_pytorch() {
         attention(pool, &mut Scratch::default(), out, &case["q"], keys, values, shape);
     });
     check(&case["out"], 1e-6, |pool, out| {
-        let inputs = [&case["q"], &case["keys"], &case["values"]].map(|data| &data[..]);
-        attention_by_products(pool, &mut Scratch::default(), out, inputs, shape, |matrix| matrix);
+        let inputs = [&case["q"], &case["keys"], &case["values"]].map(|data| Numbers::F32(data));
+        let scratch = &mut Scratch::default();
+        attention_by_products(pool, scratch, out.into(), inputs, shape, |matrix| matrix);
     });
 }

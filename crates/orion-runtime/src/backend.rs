@@ -8,7 +8,7 @@ use std::sync::Arc;
 use half::bf16;
 use orion_compiler::ir::program::Parameter;
 use orion_compiler::{DType, Op, Program, TensorType, Verified};
-use orion_kernels::optimizer::Gradient;
+use orion_kernels::numbers::Numbers;
 
 use crate::neural_engine::DeviceError;
 use crate::weights::WeightSet;
@@ -130,7 +130,7 @@ pub trait Session: Send {
 
     /// Gradient `index`, output `1 + index`, of the last run, if that was of a training program whose gradients the session
     /// [keeps](TrainingForm::keeps_gradients).
-    fn gradient(&self, index: usize) -> Option<Gradient<'_>> {
+    fn gradient(&self, index: usize) -> Option<Numbers<'_>> {
         let _ = index;
         None
     }

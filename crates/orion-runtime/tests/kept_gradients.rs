@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use half::bf16;
 use orion_compiler::{Builder, DType, TensorType, verify};
-use orion_kernels::optimizer::Gradient;
+use orion_kernels::numbers::Numbers;
 use orion_runtime::cpu::Cpu;
 use orion_runtime::weights::{MemoryWeights, WeightSet};
 use orion_runtime::{Backend, TensorView, TensorViewMut};
@@ -31,12 +31,12 @@ fn every_kind_of_gradient_can_be_read_after_a_run() {
     session.run(id, &[TensorView::F32(&values)], &mut [TensorViewMut::F32(&mut loss)]).unwrap();
     let squares: f32 = values.iter().map(|x| x * x).sum();
     assert!((loss[0] - squares).abs() < 1e-4);
-    let Some(Gradient::F32(computed)) = session.gradient(0) else { panic!("numbers of f32") };
+    let Some(Numbers::F32(computed)) = session.gradient(0) else { panic!("numbers of f32") };
     assert!(computed.iter().zip(&values).all(|(found, x)| (found - (x * x + x)).abs() < 1e-5));
-    let Some(Gradient::Bf16(rounded)) = session.gradient(1) else { panic!("numbers of bf16") };
+    let Some(Numbers::Bf16(rounded)) = session.gradient(1) else { panic!("numbers of bf16") };
     let cubes: Vec<bf16> = values.iter().map(|x| bf16::from_f32(x * x * x)).collect();
     assert_eq!(rounded, cubes);
-    let Some(Gradient::F32(constant)) = session.gradient(2) else { panic!("numbers of f32") };
+    let Some(Numbers::F32(constant)) = session.gradient(2) else { panic!("numbers of f32") };
     assert_eq!(constant, [1.5, -2.0]);
     assert!(session.gradient(3).is_none(), "there are three");
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::AttentionShape;
 use crate::Pool;
 use crate::matmul::MatrixView;
+use crate::numbers::Numbers;
 
 /// A head of keys of one sequence, with the heads of queries that share it.
 #[derive(Clone, Copy)]
@@ -61,26 +62,32 @@ impl KeyHead {
     }
 
     /// The keys or values that are seen, `[seen, head_dim]`.
-    pub(crate) fn keys<'a>(&self, data: &'a [f32]) -> MatrixView<'a> {
+    pub(crate) fn keys<'a>(&self, data: Numbers<'a>) -> MatrixView<'a> {
         let AttentionShape { kv_heads, head_dim, .. } = self.shape;
-        let data = &data[self.place_of_key(0)..];
-        MatrixView::strided(data, self.seen(), head_dim, kv_heads * head_dim)
+        let data = data.part(self.place_of_key(0)..data.len());
+        MatrixView::of(data, self.seen(), head_dim, kv_heads * head_dim)
     }
 
     /// Some queries of a head of the group, `[rows, head_dim]`.
     pub(crate) fn queries<'a>(
         &self,
-        data: &'a [f32],
+        data: Numbers<'a>,
         member: usize,
         rows: &Range<usize>,
     ) -> MatrixView<'a> {
         let AttentionShape { heads, head_dim, .. } = self.shape;
-        let data = &data[self.place_of_query(member, rows.start)..];
-        MatrixView::strided(data, rows.len(), head_dim, heads * head_dim)
+        let data = data.part(self.place_of_query(member, rows.start)..data.len());
+        MatrixView::of(data, rows.len(), head_dim, heads * head_dim)
     }
 
     /// Asks for the queries from `first` on, `count` of them or what there is.
-    pub(crate) fn prefetch_queries(&self, data: &[f32], member: usize, first: usize, count: usize) {
+    pub(crate) fn prefetch_queries(
+        &self,
+        data: Numbers<'_>,
+        member: usize,
+        first: usize,
+        count: usize,
+    ) {
         let rows = first..(first + count).min(self.shape.queries);
         if !rows.is_empty() {
             self.queries(data, member, &rows).prefetch_all();

@@ -9,6 +9,7 @@ use crate::Pool;
 use crate::exp::exp_bounded;
 use crate::matmul::{LeftOperand, MatrixView, ProductOutput, RightOperand, TileProducts};
 use crate::memory::FloatBuffer;
+use crate::numbers::{DisjointNumbers, Numbers, NumbersMut};
 use crate::pool::{DisjointMut, split};
 use crate::vectorize::{largest, sum_by, vectorized};
 
@@ -27,7 +28,7 @@ pub(super) struct ThreadScratch {
     sums: Vec<f32>,
 }
 
-/// As [`super::attention`], from keys and values in f32, with all operands of products rounded by `round`. Threads take
+/// As [`super::attention`], from dense keys and values, with all operands of products rounded by `round`. Threads take
 /// heads of keys as a whole, or where those are few, parts of their queries.
 ///
 /// # Panics
@@ -35,8 +36,8 @@ pub(super) struct ThreadScratch {
 pub fn attention_by_products(
     pool: &Pool,
     scratch: &mut Scratch,
-    out: &mut [f32],
-    [q, keys, values]: [&[f32]; 3],
+    out: NumbersMut<'_>,
+    [q, keys, values]: [Numbers<'_>; 3],
     shape: AttentionShape,
     round: Rounding,
 ) {
@@ -46,7 +47,7 @@ pub fn attention_by_products(
     }
     let threads = &mut scratch.products;
     threads.resize_with(threads.len().max(pool.threads()), Default::default);
-    let (threads, out) = (DisjointMut::new(threads), DisjointMut::new(out));
+    let (threads, out) = (DisjointMut::new(threads), out.disjoint());
     let parts = pool.threads().div_ceil(shape.batch * shape.kv_heads);
     KeyHead::share(pool, shape, parts, |thread, head, part| {
         // SAFETY: every thread has its own scratch.
@@ -58,10 +59,10 @@ pub fn attention_by_products(
 struct Job<'a> {
     pool: &'a Pool,
     head: KeyHead,
-    q: &'a [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
-    out: &'a DisjointMut<'a, f32>,
+    q: Numbers<'a>,
+    keys: Numbers<'a>,
+    values: Numbers<'a>,
+    out: &'a DisjointNumbers<'a>,
     round: Rounding,
 }
 
@@ -123,12 +124,13 @@ impl Job<'_> {
         let mixed = &mut mixed[..rows.len() * width];
         let to = ProductOutput { values: mixed, stride: width, accumulate: false };
         products.multiply(weights, values, 0..products.panels(width), 0..visible, to);
-        for ((row, mixed), sum) in rows.clone().zip(mixed.chunks_exact(width)).zip(&*sums) {
+        for ((row, mixed), sum) in rows.clone().zip(mixed.chunks_exact_mut(width)).zip(&*sums) {
             let start = head.place_of_query(member, row);
             // SAFETY: a row of queries is of one head of keys, and so of one thread.
-            let out = unsafe { self.out.slice(start..start + width) };
+            let mut out = unsafe { self.out.slice(start..start + width) };
             let share = 1.0 / sum;
-            out.iter_mut().zip(mixed).for_each(|(out, x)| *out = x * share);
+            mixed.iter_mut().for_each(|x| *x *= share);
+            out.copy_from(self.pool.isa(), mixed);
         }
     }
 }

@@ -4,6 +4,7 @@ use half::f16;
 
 use super::*;
 use crate::testing::{assert_near, noise};
+use crate::{Numbers, NumbersMut};
 
 /// The definition, on `f64`.
 fn reference(q: &[f32], keys: &[f32], values: &[f32], shape: AttentionShape) -> Vec<f64> {
@@ -82,8 +83,9 @@ fn check_products(
             let mut scratch = Scratch::default();
             let mut run = |round: Rounding| {
                 let mut out = vec![f32::NAN; q.len()];
-                let inputs = [q, &stored[0], &stored[1]];
-                attention_by_products(&pool, &mut scratch, &mut out, inputs, shape, round);
+                let inputs = [q, &stored[0], &stored[1]].map(Numbers::F32);
+                let to = NumbersMut::F32(&mut out);
+                attention_by_products(&pool, &mut scratch, to, inputs, shape, round);
                 out
             };
             let (exact, rounded) = (run(|matrix| matrix), run(rounded_to_bf16));

@@ -7,6 +7,7 @@ use crate::Pool;
 use crate::attention::{AttentionShape, KeyHead, Rounding, exponentials_of};
 use crate::matmul::{LeftOperand, MatrixView, ProductOutput, RightOperand, TileProducts};
 use crate::memory::FloatBuffer;
+use crate::numbers::{DisjointNumbers, Numbers, NumbersMut};
 use crate::permute::turn;
 use crate::pool::DisjointMut;
 use crate::vectorize::{dot, sum_by, vectorized};
@@ -74,22 +75,22 @@ struct RowScratch {
 pub fn attention_gradient(
     pool: &Pool,
     scratch: &mut Scratch,
-    [dq, dkeys, dvalues]: [&mut [f32]; 3],
-    dy: &[f32],
-    [q, keys, values]: [&[f32]; 3],
+    [dq, mut dkeys, mut dvalues]: [NumbersMut<'_>; 3],
+    dy: Numbers<'_>,
+    [q, keys, values]: [Numbers<'_>; 3],
     shape: AttentionShape,
     round: Rounding,
 ) {
     let stored = [keys.len(), values.len(), dkeys.len(), dvalues.len()];
     shape.check([q.len(), dq.len(), dy.len()], stored);
     if q.is_empty() {
-        dkeys.fill(0.0);
-        dvalues.fill(0.0);
+        dkeys.clear();
+        dvalues.clear();
         return;
     }
     scratch.threads.resize_with(scratch.threads.len().max(pool.threads()), Default::default);
     let threads = DisjointMut::new(&mut scratch.threads);
-    let [dq, dkeys, dvalues] = [dq, dkeys, dvalues].map(DisjointMut::new);
+    let [dq, dkeys, dvalues] = [dq, dkeys, dvalues].map(NumbersMut::disjoint);
     KeyHead::share(pool, shape, 1, |thread, head, _| {
         // SAFETY: every thread has its own scratch.
         let scratch = unsafe { &mut threads.slice(thread..thread + 1)[0] };
@@ -104,11 +105,11 @@ struct Job<'a> {
     pool: &'a Pool,
     products: TileProducts,
     head: KeyHead,
-    q: &'a [f32],
-    keys: &'a [f32],
-    values: &'a [f32],
-    dy: &'a [f32],
-    dq: &'a DisjointMut<'a, f32>,
+    q: Numbers<'a>,
+    keys: Numbers<'a>,
+    values: Numbers<'a>,
+    dy: Numbers<'a>,
+    dq: &'a DisjointNumbers<'a>,
     round: Rounding,
 }
 
@@ -227,12 +228,12 @@ impl Job<'_> {
         for (row, dq) in rows.clone().zip(dq.chunks_exact(head_dim)) {
             let start = head.place_of_query(member, row);
             // SAFETY: a row of queries is of one head of keys, and so of one thread.
-            unsafe { self.dq.slice(start..start + head_dim) }.copy_from_slice(dq);
+            unsafe { self.dq.slice(start..start + head_dim) }.copy_from(self.pool.isa(), dq);
         }
     }
 
     /// Writes the head's gradients of keys and values.
-    fn write(&self, scratch: &mut ThreadScratch, out: [&DisjointMut<'_, f32>; 2]) {
+    fn write(&self, scratch: &mut ThreadScratch, out: [&DisjointNumbers<'_>; 2]) {
         let (seen, head_dim) = (self.head.seen(), self.head.shape.head_dim);
         let ThreadScratch { sums, turned, .. } = scratch;
         turned.grow_to(seen * head_dim);
@@ -247,10 +248,10 @@ impl Job<'_> {
             for index in 0..self.head.shape.capacity {
                 let start = self.head.place_of_key(index);
                 // SAFETY: a head is of one thread.
-                let to = unsafe { out.slice(start..start + head_dim) };
+                let mut to = unsafe { out.slice(start..start + head_dim) };
                 match rows.next() {
-                    Some(row) => to.copy_from_slice(row),
-                    None => to.fill(0.0),
+                    Some(row) => to.copy_from(self.pool.isa(), row),
+                    None => to.clear(),
                 }
             }
         }

@@ -7,13 +7,11 @@
 use half::bf16;
 
 use crate::Pool;
-use crate::convert::narrow;
+use crate::convert::packed_bf16_mut;
 use crate::exp::exp_bounded;
-use crate::matmul::{
-    Bf16Rows, MatrixView, ProductTile, Scratch, TILE_ROWS, TILE_STRIDE, bf16_product, grow,
-    product, product_tiles,
-};
+use crate::matmul::{MatrixView, ProductTile, Scratch, TILE_STRIDE, grow, product, product_tiles};
 use crate::memory::{FloatBuffer, PageBuffer};
+use crate::numbers::NumbersMut;
 use crate::pool::{DisjointMut, split};
 use crate::vectorize::{dot, largest, share, sum_by, vectorized};
 
@@ -80,50 +78,24 @@ pub fn linear_cross_entropy(
         let rows = &rows[split(rows.len(), blocks, index)];
         let mut block = Block::new(pool, x, weight, rows, stride);
         let Some(LossGradients { of_loss, x, weight: of_weight }) = &mut gradients else {
-            loss += block.sum_up(scratch, &mut Kept::Nothing);
+            loss += block.sum_up(scratch, None);
             continue;
         };
-        let room = (rows.len() * stride * bytes).div_ceil(size_of::<f32>());
-        grow(&mut buffer, room);
-        let mut kept = Kept::in_buffer(&mut buffer, in_bf16, rows.len() * stride);
-        loss += block.sum_up(scratch, &mut kept);
-        block.gradients(scratch, &mut kept, *of_loss / counted, x, (of_weight, index > 0));
+        let mut kept = room(&mut buffer, in_bf16, rows.len() * stride);
+        loss += block.sum_up(scratch, Some(&mut kept));
+        block.gradients(scratch, kept, *of_loss / counted, x, (of_weight, index > 0));
     }
     scratch.logits = buffer;
     (loss / f64::from(counted)) as f32
 }
 
-/// The exponentials of a block of rows; then their gradients, but for a factor of each row.
-enum Kept<'a> {
-    Nothing,
-    Bf16(&'a mut [bf16]),
-    F32(&'a mut [f32]),
-}
-
-impl<'a> Kept<'a> {
-    fn in_buffer(buffer: &'a mut Option<PageBuffer>, in_bf16: bool, len: usize) -> Self {
-        let Some(pages) = buffer else { return Self::Nothing };
-        if in_bf16 {
-            Self::Bf16(&mut pages.as_mut_slice()[..len])
-        } else {
-            Self::F32(&mut pages.as_mut_slice()[..len])
-        }
+/// Room for the exponentials of a block of rows, rounded or not; then their gradients, but for a factor of each row.
+fn room(buffer: &mut Option<PageBuffer>, in_bf16: bool, len: usize) -> NumbersMut<'_> {
+    if in_bf16 {
+        NumbersMut::Bf16(&mut packed_bf16_mut(grow(buffer, len.div_ceil(2)))[..len])
+    } else {
+        NumbersMut::F32(&mut grow(buffer, len)[..len])
     }
-
-    /// To be written by several threads.
-    fn shared(&mut self) -> Shared<'_> {
-        match self {
-            Self::Nothing => Shared::Nothing,
-            Self::Bf16(all) => Shared::Bf16(DisjointMut::new(all)),
-            Self::F32(all) => Shared::F32(DisjointMut::new(all)),
-        }
-    }
-}
-
-enum Shared<'a> {
-    Nothing,
-    Bf16(DisjointMut<'a, bf16>),
-    F32(DisjointMut<'a, f32>),
 }
 
 /// Rows whose loss is computed together.
@@ -157,9 +129,9 @@ impl<'a> Block<'a> {
         let mut chosen = vec![0.0; width];
         let own = states.chunks_exact_mut(width.max(1)).zip(&mut references);
         for ((state, reference), &(row, class)) in own.zip(rows) {
-            x.copy_row(row, state);
+            x.copy_row(pool.isa(), row, state);
             // About the label's logit: near the largest one, or else the loss is large.
-            weight.copy_row(class, &mut chosen);
+            weight.copy_row(pool.isa(), class, &mut chosen);
             let (a, b) = (&*state, &*chosen);
             *reference = vectorized!(pool.isa(), product_of(a: &[f32], b: &[f32]) -> f32);
         }
@@ -168,8 +140,8 @@ impl<'a> Block<'a> {
     }
 
     /// The rows' summed loss. Keeps the exponentials.
-    fn sum_up(&mut self, scratch: &mut Scratch, kept: &mut Kept<'_>) -> f64 {
-        self.exponentials(scratch, kept);
+    fn sum_up(&mut self, scratch: &mut Scratch, mut kept: Option<&mut NumbersMut<'_>>) -> f64 {
+        self.exponentials(scratch, kept.as_deref_mut());
         let fits = |sum: &f64| (1.0 / LARGEST_SUM..LARGEST_SUM).contains(sum);
         if !self.sums.iter().all(fits) {
             self.refer_to_largest(scratch);
@@ -197,11 +169,12 @@ impl<'a> Block<'a> {
         });
     }
 
-    fn exponentials(&mut self, scratch: &mut Scratch, kept: &mut Kept<'_>) {
+    fn exponentials(&mut self, scratch: &mut Scratch, kept: Option<&mut NumbersMut<'_>>) {
         let (count, stride) = (self.rows.len(), self.stride);
         let mut sums = vec![[0.0_f32; LANES]; self.pool.threads() * count];
         let mut scores = vec![0.0; count];
-        let (kept, taken) = (kept.shared(), DisjointMut::new(&mut scores));
+        let kept = kept.map(|kept| kept.reborrow().disjoint());
+        let taken = DisjointMut::new(&mut scores);
         self.logits(scratch, &mut sums, |tile, sums| {
             for (row, values) in tile.rows.clone().zip(tile.values.chunks(TILE_STRIDE)) {
                 if tile.columns.contains(&self.rows[row].1) {
@@ -217,16 +190,8 @@ impl<'a> Block<'a> {
                 self.pool.isa(),
                 relate(values: &mut [f32], lanes: usize, references: &[f32], sums: &mut [[f32; LANES]])
             );
-            let values = &tile.values[..tile.rows.len() * TILE_STRIDE];
-            match &kept {
-                Shared::Nothing => {}
-                Shared::F32(kept) => keep(kept, stride, tile, values),
-                Shared::Bf16(kept) => {
-                    let mut rounded = [bf16::ZERO; TILE_ROWS * TILE_STRIDE];
-                    let out = &mut rounded[..values.len()];
-                    vectorized!(self.pool.isa(), narrow(out: &mut [bf16], values: &[f32]));
-                    keep(kept, stride, tile, &rounded);
-                }
+            if let Some(kept) = &kept {
+                tile.store(self.pool.isa(), kept, stride);
             }
         });
         let sum_of =
@@ -252,34 +217,23 @@ impl<'a> Block<'a> {
     fn gradients(
         mut self,
         scratch: &mut Scratch,
-        kept: &mut Kept<'_>,
+        mut kept: NumbersMut<'_>,
         factor: f32,
         of_x: &mut [f32],
         (of_weight, accumulate): (&mut [f32], bool),
     ) {
         let (pool, weight, stride) = (self.pool, self.weight, self.stride);
         let (count, classes, width) = (self.rows.len(), weight.row_count(), weight.column_count());
-        let scales = self.slopes(kept, factor);
+        let scales = self.slopes(&mut kept, factor);
         let mut results = FloatBuffer::zeroed(count * width);
-        match kept {
-            Kept::Nothing => return,
-            Kept::Bf16(slopes) => {
-                let slopes = Bf16Rows::strided(slopes, count, classes, stride);
-                bf16_product(pool, scratch, &slopes, weight, &mut results, false);
-                for (x, scale) in self.x.chunks_exact_mut(width.max(1)).zip(&scales) {
-                    x.iter_mut().for_each(|x| *x *= scale);
-                }
-                let x = MatrixView::rows(&self.x, count, width).as_precise_as(weight);
-                bf16_product(pool, scratch, &slopes.transposed(), &x, of_weight, accumulate);
-            }
-            Kept::F32(slopes) => {
-                let slopes =
-                    MatrixView::strided(slopes, count, classes, stride).as_precise_as(weight);
-                product(pool, scratch, &slopes, weight, &mut results, width, false);
-                let x = MatrixView::rows(&self.x, count, width).as_precise_as(weight);
-                product(pool, scratch, &slopes.transposed(), &x, of_weight, width, accumulate);
-            }
+        let slopes =
+            MatrixView::of(kept.as_numbers(), count, classes, stride).as_precise_as(weight);
+        product(pool, scratch, &slopes, weight, &mut results, width, false);
+        for (x, scale) in self.x.chunks_exact_mut(width.max(1)).zip(&scales) {
+            x.iter_mut().for_each(|x| *x *= scale);
         }
+        let x = MatrixView::rows(&self.x, count, width).as_precise_as(weight);
+        product(pool, scratch, &slopes.transposed(), &x, of_weight, width, accumulate);
         let results = results.chunks_exact(width.max(1)).zip(scales);
         for ((result, scale), &(row, _)) in results.zip(self.rows) {
             let to = of_x[row * width..].iter_mut();
@@ -289,11 +243,10 @@ impl<'a> Block<'a> {
 
     /// Makes the gradients of the logits of exponentials, but for a factor of each row, which it returns: what numbers of
     /// bf16 are multiplied with would be rounded again.
-    fn slopes(&self, kept: &mut Kept<'_>, factor: f32) -> Vec<f32> {
+    fn slopes(&self, kept: &mut NumbersMut<'_>, factor: f32) -> Vec<f32> {
         let shares = self.sums.iter().map(|sum| (f64::from(factor) / sum) as f32);
         match kept {
-            Kept::Nothing => Vec::new(),
-            Kept::Bf16(kept) => {
+            NumbersMut::Bf16(kept) => {
                 let own = self.sums.iter().zip(&self.references).zip(&self.scores);
                 for ((row, &(_, class)), ((sum, &reference), &score)) in
                     kept.chunks_exact_mut(self.stride).zip(self.rows).zip(own)
@@ -303,7 +256,7 @@ impl<'a> Block<'a> {
                 }
                 shares.collect()
             }
-            Kept::F32(kept) => {
+            NumbersMut::F32(kept) => {
                 let (shares, stride): (Vec<f32>, _) = (shares.collect(), self.stride);
                 share(self.pool, kept, stride, |part, at| {
                     for (index, row) in part.chunks_exact_mut(stride).enumerate() {
@@ -322,21 +275,6 @@ impl<'a> Block<'a> {
 #[inline(always)]
 fn product_of<const FUSED: bool>(a: &[f32], b: &[f32]) -> f32 {
     dot(a, b)
-}
-
-/// Copies the `values` of a tile to their place in rows that are `stride` apart.
-fn keep<T: Copy>(kept: &DisjointMut<'_, T>, stride: usize, tile: &ProductTile<'_>, values: &[T]) {
-    let lanes = tile.columns.len();
-    for (row, values) in tile.rows.clone().zip(values.as_chunks::<TILE_STRIDE>().0) {
-        let start = row * stride + tile.columns.start;
-        // SAFETY: every tile belongs to one thread.
-        let out = unsafe { kept.slice(start..start + lanes) };
-        match out.as_mut_array::<TILE_STRIDE>() {
-            // A few instructions where a call would take longer than they do.
-            Some(out) => *out = *values,
-            None => out.copy_from_slice(&values[..lanes]),
-        }
-    }
 }
 
 /// Values of a tile become their exponentials relative to their row's reference, which are added to the row's sums.

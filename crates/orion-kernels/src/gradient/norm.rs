@@ -2,6 +2,7 @@
 //! the order of the threads.
 
 use crate::Pool;
+use crate::numbers::{Numbers, rows};
 use crate::pool::{DisjointMut, split};
 use crate::vectorize::{sum_by, vectorized};
 
@@ -13,8 +14,8 @@ pub fn rms_norm_gradient(
     pool: &Pool,
     dx: &mut [f32],
     dweight: &mut [f32],
-    dy: &[f32],
-    x: &[f32],
+    dy: Numbers<'_>,
+    x: Numbers<'_>,
     weight: &[f32],
     eps: f32,
 ) {
@@ -22,7 +23,7 @@ pub fn rms_norm_gradient(
         vectorized!(
             pool.isa(),
             rms_rows(
-                dx: &mut [f32], dweight: &mut [f32], dy: &[f32], x: &[f32], weight: &[f32], eps: f32
+                dx: &mut [f32], dweight: &mut [f32], dy: Numbers<'_>, x: Numbers<'_>, weight: &[f32], eps: f32
             )
         );
     });
@@ -32,14 +33,15 @@ pub fn rms_norm_gradient(
 fn rms_rows<const FUSED: bool>(
     dx: &mut [f32],
     dweight: &mut [f32],
-    dy: &[f32],
-    x: &[f32],
+    dy: Numbers<'_>,
+    x: Numbers<'_>,
     weight: &[f32],
     eps: f32,
 ) {
     let width = weight.len();
-    let rows = dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width));
-    for ((dx, dy), x) in rows {
+    let [mut wide_dy, mut wide_x] = [const { Vec::new() }; 2];
+    for (row, dx) in rows(dx.len(), width).zip(dx.chunks_exact_mut(width)) {
+        let (dy, x) = (dy.read(row.clone(), &mut wide_dy), x.read(row, &mut wide_x));
         let mean = sum_by(x, |x| x * x) / width as f32;
         let scale = 1.0 / (mean + eps).sqrt();
         // With n = x · scale: dx = scale · (g - n · mean(g · n)) where g = dy · weight.
@@ -64,8 +66,8 @@ fn rms_rows<const FUSED: bool>(
 pub fn layer_norm_gradient(
     pool: &Pool,
     [dx, dweight, dbias]: [&mut [f32]; 3],
-    dy: &[f32],
-    x: &[f32],
+    dy: Numbers<'_>,
+    x: Numbers<'_>,
     weight: &[f32],
     eps: f32,
 ) {
@@ -74,7 +76,8 @@ pub fn layer_norm_gradient(
         vectorized!(
             pool.isa(),
             layer_rows(
-                dx: &mut [f32], dweight: &mut [f32], dbias: &mut [f32], dy: &[f32], x: &[f32], weight: &[f32], eps: f32
+                dx: &mut [f32], dweight: &mut [f32], dbias: &mut [f32], dy: Numbers<'_>, x: Numbers<'_>, weight: &[f32],
+                eps: f32
             )
         );
     });
@@ -85,14 +88,15 @@ fn layer_rows<const FUSED: bool>(
     dx: &mut [f32],
     dweight: &mut [f32],
     dbias: &mut [f32],
-    dy: &[f32],
-    x: &[f32],
+    dy: Numbers<'_>,
+    x: Numbers<'_>,
     weight: &[f32],
     eps: f32,
 ) {
     let width = weight.len();
-    let rows = dx.chunks_exact_mut(width).zip(dy.chunks_exact(width)).zip(x.chunks_exact(width));
-    for ((dx, dy), x) in rows {
+    let [mut wide_dy, mut wide_x] = [const { Vec::new() }; 2];
+    for (row, dx) in rows(dx.len(), width).zip(dx.chunks_exact_mut(width)) {
+        let (dy, x) = (dy.read(row.clone(), &mut wide_dy), x.read(row, &mut wide_x));
         let mean = sum_by(x, |x| x) / width as f32;
         let variance = sum_by(x, |x| (x - mean) * (x - mean)) / width as f32;
         let scale = 1.0 / (variance + eps).sqrt();
@@ -130,27 +134,27 @@ fn dot(a: &[f32], b: &[f32], shift: f32) -> f32 {
 fn by_rows(
     pool: &Pool,
     [dx, first, second]: [&mut [f32]; 3],
-    dy: &[f32],
-    x: &[f32],
+    dy: Numbers<'_>,
+    x: Numbers<'_>,
     width: usize,
-    work: impl Fn([&mut [f32]; 3], &[f32], &[f32]) + Sync,
+    work: impl Fn([&mut [f32]; 3], Numbers<'_>, Numbers<'_>) + Sync,
 ) {
     assert!(width > 0 && x.len().is_multiple_of(width), "whole rows");
     assert!(dx.len() == x.len() && dy.len() == x.len(), "operands of one length");
     assert_eq!(first.len(), width, "a gradient for each weight");
-    let rows = x.len() / width;
+    let count = x.len() / width;
     let threads = pool.threads();
     let mut sums = vec![0.0; threads * 2 * width];
     let (parts, sums_of) = (DisjointMut::new(dx), DisjointMut::new(&mut sums));
     pool.run(|thread| {
-        let own = split(rows, threads, thread);
+        let own = split(count, threads, thread);
         let own = own.start * width..own.end * width;
         // SAFETY: `split` gives every row to one thread, and every thread has its own sums.
         let (dx, sums) = unsafe {
             (parts.slice(own.clone()), sums_of.slice(2 * thread * width..2 * (thread + 1) * width))
         };
         let (a, b) = sums.split_at_mut(width);
-        work([dx, a, b], &dy[own.clone()], &x[own]);
+        work([dx, a, b], dy.part(own.clone()), x.part(own));
     });
     for (index, out) in [first, second].into_iter().enumerate() {
         out.fill(0.0);

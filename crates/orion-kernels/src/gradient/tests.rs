@@ -4,7 +4,7 @@ use super::*;
 use crate::attention::{AttentionShape, Rounding};
 use crate::matmul::MatrixView;
 use crate::testing::noise;
-use crate::{Isa, Pool, Scratch};
+use crate::{Isa, Numbers, NumbersMut, Pool, Scratch};
 
 fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&x| f64::from(x)).collect()
@@ -62,12 +62,13 @@ fn norms() {
             let (weight, bias) = (noise(width, 3), noise(width, 4));
             let (mut dx, mut dweight, mut dbias) =
                 (vec![9.0; x.len()], vec![9.0; width], vec![9.0; width]);
-            rms_norm_gradient(&pool, &mut dx, &mut dweight, &dy, &x, &weight, 1e-5);
+            let [of_y, of_x] = [&dy, &x].map(|x| Numbers::F32(x));
+            rms_norm_gradient(&pool, &mut dx, &mut dweight, of_y, of_x, &weight, 1e-5);
             check("rms dx", &dx, &x, 1, |x| dot(&rms_norm(x, &wide(&weight)), &dy));
             check("rms dw", &dweight, &weight, 1, |w| dot(&rms_norm(&wide(&x), w), &dy));
 
             let out = [&mut dx[..], &mut dweight, &mut dbias];
-            layer_norm_gradient(&pool, out, &dy, &x, &weight, 1e-5);
+            layer_norm_gradient(&pool, out, of_y, of_x, &weight, 1e-5);
             let (w, b) = (wide(&weight), wide(&bias));
             check("layer dx", &dx, &x, 1, |x| dot(&layer_norm(x, &w, &b), &dy));
             check("layer dw", &dweight, &weight, 1, |w| dot(&layer_norm(&wide(&x), w, &b), &dy));
@@ -85,7 +86,9 @@ fn activations() {
             let stretched = |seed| noise(len, seed).iter().map(|x| 5.0 * x).collect::<Vec<_>>();
             let (gate, up, dy) = (stretched(1), stretched(2), noise(len, 3));
             let (mut dgate, mut dup) = (vec![0.0; len], vec![0.0; len]);
-            swiglu_gradient(&pool, &mut dgate, &mut dup, &dy, &gate, &up);
+            let [of_y, of_gate, of_up] = [&dy, &gate, &up].map(|x| Numbers::F32(x));
+            let [to_gate, to_up] = [&mut dgate, &mut dup].map(|x| NumbersMut::F32(x));
+            swiglu_gradient(&pool, to_gate, to_up, of_y, of_gate, of_up);
             let silu = |x: f64| x / (1.0 + (-x).exp());
             let swiglu = |gate: &[f64], up: &[f64]| {
                 gate.iter().zip(up).map(|(&gate, up)| silu(gate) * up).collect::<Vec<_>>()
@@ -94,10 +97,10 @@ fn activations() {
             check("dup", &dup, &up, step, |up| dot(&swiglu(&wide(&gate), up), &dy));
 
             let mut dx = vec![0.0; len];
-            gelu_gradient(&pool, &mut dx, &dy, &gate, false);
+            gelu_gradient(&pool, NumbersMut::F32(&mut dx), of_y, of_gate, false);
             let exact = |x: &f64| 0.5 * x * (1.0 + libm::erf(x / 2.0_f64.sqrt()));
             check("gelu", &dx, &gate, step, |x| dot(&x.iter().map(exact).collect::<Vec<_>>(), &dy));
-            gelu_gradient(&pool, &mut dx, &dy, &gate, true);
+            gelu_gradient(&pool, NumbersMut::F32(&mut dx), of_y, of_gate, true);
             let tanh = |x: &f64| {
                 let inner = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044_715 * x.powi(3));
                 0.5 * x * (1.0 + inner.tanh())
@@ -185,10 +188,10 @@ fn attention_over_blocks_groups_and_prefixes() {
                 let (keys, values) = (noise(stored, 3), noise(stored, 4));
                 let (mut dq, mut dk, mut dv) =
                     (vec![9.0; read], vec![9.0; stored], vec![9.0; stored]);
-                let out = [&mut dq[..], &mut dk, &mut dv];
+                let out = [&mut dq, &mut dk, &mut dv].map(|x| NumbersMut::F32(x));
                 let mut scratch = AttentionScratch::default();
-                let inputs: [&[f32]; 3] = [&q, &keys, &values];
-                attention_gradient(&pool, &mut scratch, out, &dy, inputs, shape, |x| x);
+                let [of_y, inputs @ ..] = [&dy, &q, &keys, &values].map(|x| Numbers::F32(x));
+                attention_gradient(&pool, &mut scratch, out, of_y, inputs, shape, |x| x);
                 let (wq, wk, wv) = (wide(&q), wide(&keys), wide(&values));
                 check("dq", &dq, &q, step, |q| dot(&attention([q, &wk, &wv], shape), &dy));
                 check("dk", &dk, &keys, step, |k| dot(&attention([&wq, k, &wv], shape), &dy));
@@ -225,8 +228,9 @@ fn a_scratch_that_held_other_numbers_changes_no_bit() {
                     stored[(shape.position + shape.queries) * shape.head_dim..].fill(f32::NAN);
                 }
                 let mut all = [vec![9.0; read], vec![9.0; stored], vec![9.0; stored]];
-                let out = all.each_mut().map(|part| &mut part[..]);
-                attention_gradient(&pool, scratch, out, &dy, [&q, &keys, &values], shape, rounded);
+                let out = all.each_mut().map(|part| NumbersMut::F32(part));
+                let [dy, inputs @ ..] = [&dy, &q, &keys, &values].map(|x| Numbers::F32(x));
+                attention_gradient(&pool, scratch, out, dy, inputs, shape, rounded);
                 all
             };
         let mut used = AttentionScratch::default();
@@ -263,9 +267,10 @@ fn attention_with_rounded_operands_is_off_by_their_rounding() {
         let pool = Pool::new(2, isa);
         let gradients = |round: Rounding| {
             let mut all = [vec![9.0; read], vec![9.0; stored], vec![9.0; stored]];
-            let out = all.each_mut().map(|part| &mut part[..]);
+            let out = all.each_mut().map(|part| NumbersMut::F32(part));
+            let [dy, inputs @ ..] = [&dy, &q, &keys, &values].map(|x| Numbers::F32(x));
             let mut scratch = AttentionScratch::default();
-            attention_gradient(&pool, &mut scratch, out, &dy, [&q, &keys, &values], shape, round);
+            attention_gradient(&pool, &mut scratch, out, dy, inputs, shape, round);
             all
         };
         let exact = gradients(|matrix| matrix);

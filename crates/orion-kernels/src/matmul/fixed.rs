@@ -66,7 +66,7 @@ pub fn channel_product(
         // Blocks of columns outside: their factors are made once, and the matrix is small beside what it is multiplied with.
         for first in (0..width).step_by(COLUMNS * 8) {
             let some = first..(first + COLUMNS * 8).min(width);
-            let factors = Factors::new(&x, some.clone(), scratch);
+            let factors = Factors::new(pool.isa(), &x, some.clone(), scratch);
             for group in groups.clone() {
                 scratch.panel.resize(columns * GROUP_ROWS, 0.0);
                 matrix.widen(pool.isa(), group, 0..columns, &mut scratch.panel, GROUP_ROWS);
@@ -110,12 +110,12 @@ pub fn product(
     let lines = y.transposed();
     for first in (0..rows).step_by(COLUMNS * 8) {
         let some = first..(first + COLUMNS * 8).min(rows);
-        let factors = Factors::new(x, some.clone(), scratch);
+        let factors = Factors::new(isa, x, some.clone(), scratch);
         for from in (0..columns).step_by(GROUP_ROWS) {
             let lanes = GROUP_ROWS.min(columns - from);
             scratch.panel.clear();
             scratch.panel.resize(depth * GROUP_ROWS, 0.0);
-            lines.turn_rows(from..from + lanes, GROUP_ROWS, &mut scratch.panel);
+            lines.turn_rows(isa, from..from + lanes, GROUP_ROWS, &mut scratch.panel);
             let mut sizes = [0.0; GROUP_ROWS];
             let (weights, sizes_of) = (&scratch.panel[..], &mut sizes);
             vectorized!(isa, add_sizes(weights: &[f32], sizes_of: &mut [f32; GROUP_ROWS]));
@@ -153,7 +153,12 @@ struct Factors {
 
 impl Factors {
     /// Those of some rows of `x`.
-    fn new(x: &MatrixView<'_>, rows: std::ops::Range<usize>, scratch: &mut Scratch) -> Self {
+    fn new(
+        isa: Isa,
+        x: &MatrixView<'_>,
+        rows: std::ops::Range<usize>,
+        scratch: &mut Scratch,
+    ) -> Self {
         let (count, depth) = (rows.len(), x.column_count());
         let width = if count <= 2 { count.max(1) } else { COLUMNS };
         let length = count.div_ceil(width) * width * depth;
@@ -162,7 +167,7 @@ impl Factors {
         let first = rows.start;
         for (block, factors) in scratch.factors.chunks_mut((width * depth).max(1)).enumerate() {
             let from = first + block * width;
-            x.turn_rows(from..(from + width).min(rows.end), width, factors);
+            x.turn_rows(isa, from..(from + width).min(rows.end), width, factors);
         }
         let mut largest = 0.0_f32;
         scratch.least.clear();

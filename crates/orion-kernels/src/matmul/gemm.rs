@@ -4,15 +4,15 @@
 //! rows of `x` into blocks of a few (`[k][rows]`) and its columns of the right operand into panels, and runs the tile kernel
 //! for each block and panel; what it reads again and again stays in its L2 cache.
 //!
-//! The right operand is packed weights or any dense matrix ([`Panels`]); the left one rows of numbers, or with
-//! [`MatrixView`] also columns.
+//! The right operand is packed weights or any dense matrix ([`Panels`]), the left one a dense matrix. Dense ones
+//! ([`MatrixView`]) are of f32 or bf16, by rows or by columns.
 //!
 //! Attention multiplies small matrices in parts, by the same kernels: one thread packs them once ([`reused`]).
 //!
 //! Where the CPU multiplies 16-bit numbers fast and both operands are rounded to those (or are weights of bf16), they are
 //! pairs of such numbers that travel as if they were f32: the *units* below are columns of f32 or pairs of columns.
 
-mod bf16_rows;
+mod dense_part;
 mod matrix_view;
 mod narrow;
 mod operand;
@@ -26,21 +26,25 @@ mod worker;
 
 use std::ops::Range;
 
-pub(crate) use bf16_rows::Bf16Rows;
+use half::bf16;
+
 pub use matrix_view::MatrixView;
 pub(crate) use reused::{LeftOperand, ProductOutput, RightOperand, TileProducts};
 
 use narrow::Narrow;
-use operand::{Blocks, Panels};
+use operand::Panels;
 use share::Shares;
 use worker::Worker;
 
 use super::{GROUP_ROWS, PackedMatrix, Scratch};
 use crate::{
+    convert::narrow,
     format::WeightFormat,
     isa::{Isa, Level},
     memory::PageBuffer,
+    numbers::{DisjointNumbers, NumbersMut},
     pool::{DisjointMut, Pool, split},
+    vectorize::vectorized,
 };
 
 /// Blocks that are packed together where `x` is stored by columns: about a kilobyte of each column.
@@ -143,10 +147,41 @@ pub(crate) struct ProductTile<'a> {
     pub(crate) values: &'a mut [f32],
 }
 
+impl ProductTile<'_> {
+    /// Writes the tile to its place in a matrix whose rows are `stride` apart, rounded if that is of bf16.
+    pub(crate) fn store(&self, isa: Isa, out: &DisjointNumbers<'_>, stride: usize) {
+        let values = &self.values[..self.rows.len() * TILE_STRIDE];
+        match out {
+            DisjointNumbers::F32(out) => self.copy(values, out, stride),
+            DisjointNumbers::Bf16(out) => {
+                let mut rounded = [bf16::ZERO; TILE_ROWS * TILE_STRIDE];
+                let rounded = &mut rounded[..values.len()];
+                vectorized!(isa, narrow(rounded: &mut [bf16], values: &[f32]));
+                self.copy(rounded, out, stride);
+            }
+        }
+    }
+
+    /// Copies numbers that are laid out as the tile is.
+    fn copy<T: Copy>(&self, values: &[T], out: &DisjointMut<'_, T>, stride: usize) {
+        let lanes = self.columns.len();
+        for (row, values) in self.rows.clone().zip(values.as_chunks::<TILE_STRIDE>().0) {
+            let start = row * stride + self.columns.start;
+            // SAFETY: every tile belongs to one thread.
+            let out = unsafe { out.slice(start..start + lanes) };
+            match out.as_mut_array::<TILE_STRIDE>() {
+                // A few instructions where a call would take longer than they do.
+                Some(out) => *out = *values,
+                None => out.copy_from_slice(&values[..lanes]),
+            }
+        }
+    }
+}
+
 /// Values between the starts of two rows of a [`ProductTile`]: the width of the widest panel.
 pub(crate) const TILE_STRIDE: usize = 2 * GROUP_ROWS;
 /// Rows of the highest tile.
-pub(crate) const TILE_ROWS: usize = 12;
+const TILE_ROWS: usize = 12;
 
 impl Plan {
     fn new(isa: Isa, kernel: TileKernel, m: usize, columns: usize) -> Self {
@@ -237,30 +272,6 @@ pub fn product(
     stride: usize,
     accumulate: bool,
 ) {
-    to_matrix(pool, scratch, x, y, out, stride, accumulate);
-}
-
-/// [`product`] of a matrix that is stored in bf16.
-pub(crate) fn bf16_product(
-    pool: &Pool,
-    scratch: &mut Scratch,
-    x: &Bf16Rows<'_>,
-    y: &MatrixView<'_>,
-    out: &mut [f32],
-    accumulate: bool,
-) {
-    to_matrix(pool, scratch, x, y, out, y.column_count(), accumulate);
-}
-
-fn to_matrix(
-    pool: &Pool,
-    scratch: &mut Scratch,
-    x: &impl Blocks,
-    y: &MatrixView<'_>,
-    out: &mut [f32],
-    stride: usize,
-    accumulate: bool,
-) {
     let (m, columns) = (x.row_count(), y.column_count());
     let Some(plan) = plan_of(pool, x, y) else { return };
     assert!(stride >= columns && out.len() >= (m - 1) * stride + columns, "room for the product");
@@ -272,6 +283,27 @@ fn to_matrix(
     }
     let product = Product::Matrix { out: DisjointMut::new(out), stride, accumulate };
     run(pool, scratch, &plan, x, &[Right { panels: y, product }]);
+}
+
+/// `out = x · y`, rounded, row after row. Operands are as those of [`product`].
+///
+/// # Panics
+/// As [`product`].
+pub fn rounded_product(
+    pool: &Pool,
+    scratch: &mut Scratch,
+    x: &MatrixView<'_>,
+    y: &MatrixView<'_>,
+    out: &mut [bf16],
+) {
+    let (m, columns) = (x.row_count(), y.column_count());
+    assert!(out.len() >= m * columns, "room for the product");
+    if x.column_count() == 0 {
+        out[..m * columns].fill(bf16::ZERO);
+        return;
+    }
+    let out = NumbersMut::Bf16(out).disjoint();
+    product_tiles(pool, scratch, x, y, |tile| tile.store(pool.isa(), &out, columns));
 }
 
 /// `x · y` tile by tile, for who needs not all of it in memory. Operands are as those of [`product`].
@@ -292,7 +324,7 @@ pub(crate) fn product_tiles(
 }
 
 /// How to multiply two matrices, if their product has any elements.
-fn plan_of(pool: &Pool, x: &impl Blocks, y: &MatrixView<'_>) -> Option<Plan> {
+fn plan_of(pool: &Pool, x: &MatrixView<'_>, y: &MatrixView<'_>) -> Option<Plan> {
     assert_eq!(x.column_count(), y.row_count(), "inner dimensions");
     assert_eq!(x.narrow(), y.narrow(), "operands that are rounded alike");
     let kernel = TileKernel::of(pool.isa(), x.narrow());
@@ -300,11 +332,11 @@ fn plan_of(pool: &Pool, x: &impl Blocks, y: &MatrixView<'_>) -> Option<Plan> {
     has_elements.then(|| Plan::new(pool.isa(), kernel, x.row_count(), x.column_count()))
 }
 
-fn run<B: Blocks, P: Panels>(
+fn run<P: Panels>(
     pool: &Pool,
     scratch: &mut Scratch,
     plan: &Plan,
-    x: &B,
+    x: &MatrixView<'_>,
     rights: &[Right<'_, P>],
 ) {
     // Within another job, this thread does all.

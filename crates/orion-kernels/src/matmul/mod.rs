@@ -22,10 +22,10 @@ mod vector;
 
 pub use channels::channel_product;
 pub(crate) use gemm::{
-    Bf16Rows, LeftOperand, ProductOutput, ProductTile, RightOperand, TILE_ROWS, TILE_STRIDE,
-    TileProducts, bf16_product, grow, product_tiles,
+    LeftOperand, ProductOutput, ProductTile, RightOperand, TILE_STRIDE, TileProducts, grow,
+    product_tiles,
 };
-pub use gemm::{MatrixView, product};
+pub use gemm::{MatrixView, product, rounded_product};
 pub use packed::{MatrixSource, PackError, PackedMatrix};
 pub use vector::vector_product;
 

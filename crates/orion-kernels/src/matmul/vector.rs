@@ -2,6 +2,7 @@
 
 use super::MatrixView;
 use crate::isa::Isa;
+use crate::numbers::Numbers;
 use crate::vectorize::{fused, vectorized};
 
 /// Rows that are added to the result together.
@@ -10,7 +11,7 @@ const TOGETHER: usize = 4;
 /// `out [columns] = x [rows] · y [rows, columns]` in f32, on the calling thread; what `y` would be rounded to does not count.
 ///
 /// # Panics
-/// When lengths do not match.
+/// When lengths do not match, or `y` is stored in bf16.
 pub fn vector_product(isa: Isa, x: &[f32], y: &MatrixView<'_>, out: &mut [f32]) {
     assert_eq!((x.len(), out.len()), (y.row_count(), y.column_count()), "one number a row");
     if out.is_empty() || x.is_empty() {
@@ -18,11 +19,11 @@ pub fn vector_product(isa: Isa, x: &[f32], y: &MatrixView<'_>, out: &mut [f32]) 
         return;
     }
     let lines = y.stored();
+    let Numbers::F32(data) = lines.data else { panic!("a matrix of f32") };
+    let stride = lines.stride;
     if lines.by_columns {
-        let (data, stride) = (lines.data, lines.stride);
         vectorized!(isa, dots(out: &mut [f32], x: &[f32], data: &[f32], stride: usize));
     } else {
-        let (data, stride) = (lines.data, lines.stride);
         vectorized!(isa, combine(out: &mut [f32], x: &[f32], data: &[f32], stride: usize));
     }
 }

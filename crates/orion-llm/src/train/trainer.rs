@@ -8,7 +8,8 @@ use std::time::Instant;
 use half::{bf16, f16};
 use orion_compiler::{DType, TensorType};
 use orion_kernels::memory::{FloatBuffer, NumberBuffer, available_bytes};
-use orion_kernels::optimizer::{AdamW, Gradient, accumulate, adamw, sum_of_squares};
+use orion_kernels::numbers::Numbers;
+use orion_kernels::optimizer::{AdamW, accumulate, adamw, sum_of_squares};
 use orion_kernels::{Isa, Pool};
 use orion_runtime::weights::WeightSet;
 use orion_runtime::{
@@ -159,10 +160,10 @@ impl GradientBuffer {
         }
     }
 
-    fn read(&self) -> Gradient<'_> {
+    fn read(&self) -> Numbers<'_> {
         match self {
-            Self::F32(numbers) => Gradient::F32(numbers),
-            Self::Bf16(numbers) => Gradient::Bf16(numbers),
+            Self::F32(numbers) => Numbers::F32(numbers),
+            Self::Bf16(numbers) => Numbers::Bf16(numbers),
         }
     }
 
@@ -481,14 +482,14 @@ impl Trainer {
     }
 
     /// The gradient of a parameter in a step on so many batches: of the only one, or the sum.
-    fn gradient(&self, parameter: usize, batches: usize) -> Gradient<'_> {
+    fn gradient(&self, parameter: usize, batches: usize) -> Numbers<'_> {
         let of_batch = || match self.gradients.get(parameter) {
             Some(own) => Some(own.read()),
             None => self.session.gradient(parameter),
         };
-        let sum = || self.sums.get(parameter).map(|sum| Gradient::F32(sum));
+        let sum = || self.sums.get(parameter).map(|sum| Numbers::F32(sum));
         // There is one for every parameter.
-        if batches == 1 { of_batch() } else { sum() }.unwrap_or(Gradient::F32(&[]))
+        if batches == 1 { of_batch() } else { sum() }.unwrap_or(Numbers::F32(&[]))
     }
 }
 

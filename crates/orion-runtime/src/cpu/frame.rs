@@ -7,21 +7,25 @@ use half::f16;
 use orion_compiler::{DType, Tensor, TensorType};
 use orion_kernels::arena::{Arena, Lent};
 use orion_kernels::attention;
+use orion_kernels::convert::{packed_bf16, packed_bf16_mut};
 use orion_kernels::gradient;
 use orion_kernels::matmul;
+use orion_kernels::numbers::{Numbers, NumbersMut};
 use orion_kernels::pool::Pool;
 use orion_kernels::rope::Angles;
 
 use crate::backend::{TensorView, TensorViewMut};
 
 /// Where a value lives. Dense real values, indices and truth values of the interior are all kept in `f32` buffers:
-/// `i32` bit for bit, `bool` as 0 and 1, `f16` and `bf16` as the numbers they stand for.
+/// `i32` bit for bit, `bool` as 0 and 1, `f16` and `bf16` as the numbers they stand for; but some lie in bf16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Place {
     /// The input at this index of the signature.
     Input(usize),
     /// The numbers of the arena from here on.
     Arena(usize),
+    /// The same, of bf16: two to each number.
+    Packed(usize),
     /// The state at this index of the signature.
     State(usize),
     /// The plan's constant at this index.
@@ -34,6 +38,8 @@ pub(super) enum Place {
 pub(super) enum Buffer<'a> {
     /// The session's.
     Own(Lent<'a>),
+    /// The session's, for so many numbers of bf16.
+    Packed(Lent<'a>, usize),
     /// The caller's.
     Lent(&'a mut [f32]),
 }
@@ -44,7 +50,19 @@ impl Deref for Buffer<'_> {
     fn deref(&self) -> &[f32] {
         match self {
             Self::Own(buffer) => buffer,
+            Self::Packed(..) => &[],
             Self::Lent(slice) => slice,
+        }
+    }
+}
+
+impl Buffer<'_> {
+    /// What is to be written, in the type that it is kept in.
+    pub(super) fn numbers(&mut self) -> NumbersMut<'_> {
+        match self {
+            Self::Own(buffer) => NumbersMut::F32(buffer),
+            Self::Packed(buffer, count) => NumbersMut::Bf16(&mut packed_bf16_mut(buffer)[..*count]),
+            Self::Lent(slice) => NumbersMut::F32(slice),
         }
     }
 }
@@ -53,6 +71,7 @@ impl DerefMut for Buffer<'_> {
     fn deref_mut(&mut self) -> &mut [f32] {
         match self {
             Self::Own(buffer) => buffer,
+            Self::Packed(..) => &mut [],
             Self::Lent(slice) => slice,
         }
     }
@@ -129,6 +148,9 @@ impl<'a> Frame<'a> {
     pub(super) fn take(&mut self, place: Place, count: usize) -> Buffer<'a> {
         match place {
             Place::Arena(start) => Buffer::Own(self.arena.lend(start..start + count)),
+            Place::Packed(start) => {
+                Buffer::Packed(self.arena.lend(start..start + count.div_ceil(2)), count)
+            }
             Place::Output(index) => Buffer::Lent(match self.take_output(index) {
                 TensorViewMut::F32(data) => data,
                 _ => &mut [],
@@ -150,7 +172,8 @@ impl<'a> Frame<'a> {
     /// Puts back what [`take`](Self::take) took.
     pub(super) fn put(&mut self, place: Place, buffer: Buffer<'a>) {
         match (place, buffer) {
-            (Place::Arena(_), Buffer::Own(buffer)) => self.arena.give_back(buffer),
+            (Place::Arena(_), Buffer::Own(buffer))
+            | (Place::Packed(_), Buffer::Packed(buffer, _)) => self.arena.give_back(buffer),
             (Place::Output(index), Buffer::Lent(slice)) => {
                 self.put_output(index, TensorViewMut::F32(slice));
             }
@@ -168,7 +191,20 @@ impl<'a> Frame<'a> {
         &self.states[index]
     }
 
-    /// The first `count` numbers at a place. Empty for `f16` states and for `i32` inputs, which kernels read otherwise.
+    /// The first `count` numbers at a place, in the type that they are kept in. Empty where [`reals`](Self::reals) are,
+    /// but for packed ones.
+    pub(super) fn numbers(&self, place: Place, count: usize) -> Numbers<'_> {
+        match place {
+            Place::Packed(start) => {
+                let words = self.arena.read(start..start + count.div_ceil(2));
+                Numbers::Bf16(&packed_bf16(words)[..count])
+            }
+            _ => Numbers::F32(self.reals(place, count)),
+        }
+    }
+
+    /// The first `count` numbers at a place. Empty for `f16` states, `i32` inputs and packed numbers, which kernels read
+    /// otherwise.
     pub(super) fn reals(&self, place: Place, count: usize) -> &[f32] {
         match place {
             Place::Input(index) => match self.inputs[index] {
@@ -176,6 +212,7 @@ impl<'a> Frame<'a> {
                 TensorView::I32(_) => &[],
             },
             Place::Arena(start) => self.arena.read(start..start + count),
+            Place::Packed(_) => &[],
             Place::Constant(index) => &self.constants[index],
             Place::Output(index) => match &self.outputs[index] {
                 TensorViewMut::F32(data) => &data[..count],
@@ -225,7 +262,10 @@ impl<'a> Frame<'a> {
                         StateBuffer::F16(data) => data.iter().map(|x| x.to_f64()).collect(),
                         StateBuffer::F32(data) => data.iter().map(|&x| f64::from(x)).collect(),
                     },
-                    _ => self.reals(place, count).iter().map(|&x| f64::from(x)).collect(),
+                    _ => match self.numbers(place, count) {
+                        Numbers::F32(data) => data.iter().map(|&x| f64::from(x)).collect(),
+                        Numbers::Bf16(data) => data.iter().map(|x| x.to_f64()).collect(),
+                    },
                 };
                 Tensor::real(ty.clone(), values)
             }

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use orion_compiler::{Op, Program, TensorType, Verified};
 use orion_kernels::isa::Isa;
 use orion_kernels::memory::FloatBuffer;
-use orion_kernels::optimizer::Gradient;
+use orion_kernels::numbers::Numbers;
 use orion_kernels::pool::Pool;
 
 use self::frame::{Frame, Scratch, StateBuffer};
@@ -232,7 +232,7 @@ impl Session for CpuSession {
         Ok(())
     }
 
-    fn gradient(&self, index: usize) -> Option<Gradient<'_>> {
+    fn gradient(&self, index: usize) -> Option<Numbers<'_>> {
         self.last.as_ref()?.kept(index + 1, &self.memory)
     }
 

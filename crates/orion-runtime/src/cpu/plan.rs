@@ -13,7 +13,7 @@ use orion_compiler::{
 use orion_compiler::ir::program::Parameter;
 use orion_kernels::convert::packed_bf16;
 use orion_kernels::memory::FloatBuffer;
-use orion_kernels::optimizer::Gradient;
+use orion_kernels::numbers::Numbers;
 
 use super::MatmulPrecision;
 use super::frame::{Frame, Place, StateBuffer, encode};
@@ -41,8 +41,6 @@ pub(super) struct Plan {
 struct Output {
     place: Place,
     ty: TensorType,
-    /// Whether it lies there in bf16.
-    is_packed: bool,
 }
 
 /// What is known about values while steps are chosen.
@@ -108,9 +106,15 @@ impl Planning<'_> {
             && sharers.chain([root]).all(|other| other == value || self.uses(other) == 1)
     }
 
-    /// Whether `value` waits as packed bf16: nothing but its widening, or the caller, reads it.
+    /// Whether `value` lies in bf16: who reads it takes that, widens it, or would round it.
     pub(super) fn is_packed(&self, value: ValueId) -> bool {
         self.packed.contains(&value)
+    }
+
+    /// Whether a node only says that what lies in bf16 is of another type.
+    fn is_renaming(&self, node: &Node) -> bool {
+        let (from, to) = (&node.inputs, &node.outputs);
+        matches!(node.op, Op::Cast(_)) && from.iter().chain(to).all(|&value| self.is_packed(value))
     }
 
     /// The output that `value` is, if it is one in bf16 that is rounded from a number in f32 and read by nothing else.
@@ -154,9 +158,7 @@ impl Plan {
     ) -> Result<Self, CompileError> {
         let program = prepare(program)?;
         let lent = lent.min(program.outputs().len());
-        let (in_arena, narrowed) = step::narrowed_outputs(&program, lent);
-        let mut packed = step::packed_values(&program);
-        packed.extend(in_arena);
+        let (packed, narrowed) = step::packed_values(&program, precision, lent);
         let mut planning = Planning {
             program: &program,
             precision,
@@ -178,6 +180,11 @@ impl Plan {
             }
             if matches!(node.op, Op::Reshape(_)) && planning.weight(node.inputs[0]).is_none() {
                 planning.same_as.insert(node.outputs[0], node.inputs[0]);
+                continue;
+            }
+            if planning.is_renaming(node) {
+                planning.same_as.insert(node.outputs[0], node.inputs[0]);
+                planning.covered[id.index()] = true;
                 continue;
             }
             let claim = step::claim(&planning, position, id);
@@ -204,7 +211,7 @@ impl Plan {
         let typed = |value: ValueId| (places.of(value), program.type_of(value).clone());
         let outputs = program.outputs().iter().map(|output| {
             let (place, ty) = typed(output.value);
-            Output { place, ty, is_packed: planning.is_packed(output.value) }
+            Output { place, ty }
         });
         let outputs = outputs.collect();
         let stores = program
@@ -299,21 +306,18 @@ impl Plan {
     }
 
     /// An output that has stayed in the session's memory since this plan has run, or is a constant.
-    pub(super) fn kept<'m>(&'m self, index: usize, memory: &'m [f32]) -> Option<Gradient<'m>> {
-        let Output { place, ty, is_packed } =
-            self.outputs.get(index).filter(|_| index >= self.lent)?;
-        let start = match *place {
-            Place::Arena(start) => start,
-            Place::Constant(constant) => return Some(Gradient::F32(self.constants.get(constant)?)),
-            _ => return None,
-        };
+    pub(super) fn kept<'m>(&'m self, index: usize, memory: &'m [f32]) -> Option<Numbers<'m>> {
+        let Output { place, ty } = self.outputs.get(index).filter(|_| index >= self.lent)?;
         let elements = ty.elements();
-        Some(if *is_packed {
-            let packed = memory.get(start..start + elements.div_ceil(2))?;
-            Gradient::Bf16(&packed_bf16(packed)[..elements])
-        } else {
-            Gradient::F32(memory.get(start..start + elements)?)
-        })
+        match *place {
+            Place::Arena(start) => Some(Numbers::F32(memory.get(start..start + elements)?)),
+            Place::Packed(start) => {
+                let packed = memory.get(start..start + elements.div_ceil(2))?;
+                Some(Numbers::Bf16(&packed_bf16(packed)[..elements]))
+            }
+            Place::Constant(constant) => Some(Numbers::F32(self.constants.get(constant)?)),
+            _ => None,
+        }
     }
 }
 
@@ -424,7 +428,9 @@ fn assign(planning: &Planning<'_>, claims: &[Claim]) -> (Places, usize) {
     }
     let (starts, arena) = place(&lives);
     for (root, start) in starts {
-        places[root.index()] = Some(Place::Arena(start));
+        let is_packed = planning.is_packed(root);
+        places[root.index()] =
+            Some(if is_packed { Place::Packed(start) } else { Place::Arena(start) });
     }
     for index in 0..program.value_count() {
         let shared = planning.same_as.keys().find(|value| value.index() == index);

@@ -131,7 +131,7 @@ fn products_are_those_of_numpy_bit_for_bit() {
             assert_eq!(found, expected, "{}", isa.name());
 
             let mut turned = vec![0.0; depth * rows];
-            left.turn_rows(0..rows, rows, &mut turned);
+            left.turn_rows(Isa::portable(), 0..rows, rows, &mut turned);
             let mut by_channel = vec![f32::NAN; rows * columns];
             let matrix = pack(&pool, columns, depth, &w);
             channel_product(&pool, &mut scratch, &matrix, &turned, rows, None, &mut by_channel);

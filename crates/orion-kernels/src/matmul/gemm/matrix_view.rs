@@ -1,19 +1,25 @@
-//! Dense f32 matrices as operands.
+//! Dense matrices as operands.
 
 use std::ops::Range;
 
-use super::narrow::{self, Lines, Narrow};
-use super::operand::{Blocks, PackMemory, Panels, cut};
-#[cfg(target_arch = "x86_64")]
-use super::registers;
-use super::{Plan, Units, pack};
-use crate::Isa;
-use crate::prefetch::prefetch;
+use half::bf16;
 
-/// A dense f32 matrix: row after row, or column after column.
+use super::Plan;
+use super::dense_part::DensePart;
+use super::narrow::Narrow;
+use super::operand::{PackMemory, Panels, cut};
+#[cfg(target_arch = "x86_64")]
+use super::{Units, narrow::Lines, registers};
+use crate::Isa;
+use crate::convert::widen;
+use crate::numbers::Numbers;
+use crate::prefetch::prefetch;
+use crate::vectorize::vectorized;
+
+/// A dense matrix: row after row, or column after column.
 #[derive(Clone, Copy, Debug)]
 pub struct MatrixView<'a> {
-    data: &'a [f32],
+    data: Numbers<'a>,
     rows: usize,
     columns: usize,
     /// Values between the starts of two stored lines.
@@ -26,7 +32,7 @@ pub struct MatrixView<'a> {
 
 /// The lines of a matrix.
 pub(in crate::matmul) struct StoredLines<'a> {
-    pub(in crate::matmul) data: &'a [f32],
+    pub(in crate::matmul) data: Numbers<'a>,
     /// Values between the starts of two lines.
     pub(in crate::matmul) stride: usize,
     /// Whether a line is a column.
@@ -47,6 +53,14 @@ impl<'a> MatrixView<'a> {
     /// # Panics
     /// When rows overlap or `data` is too short.
     pub fn strided(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        Self::of(Numbers::F32(data), rows, columns, stride)
+    }
+
+    /// Rows of numbers of either type that start `stride` values apart.
+    ///
+    /// # Panics
+    /// As [`strided`](Self::strided).
+    pub fn of(data: Numbers<'a>, rows: usize, columns: usize, stride: usize) -> Self {
         assert!(stride >= columns, "rows do not overlap");
         assert!(rows == 0 || data.len() >= (rows - 1) * stride + columns, "all rows are there");
         Self { data, rows, columns, stride, by_columns: false, narrow: None }
@@ -63,7 +77,8 @@ impl<'a> MatrixView<'a> {
     /// When there are fewer, or the matrix is transposed.
     pub fn rows_from(self, first: usize, rows: usize) -> Self {
         assert!(first + rows <= self.rows && !self.by_columns, "rows of the matrix");
-        Self { data: &self.data[first * self.stride..], rows, ..self }
+        let data = self.data.part(first * self.stride..self.data.len());
+        Self { data, rows, ..self }
     }
 
     /// The transposed matrix, in the same memory.
@@ -97,54 +112,9 @@ impl<'a> MatrixView<'a> {
         self.columns
     }
 
-    /// A part of the matrix. Of columns it is a copy in `buffer`: a block of a few rows would take a few values of each,
-    /// and each time as many pages and cache lines as there are columns.
-    pub(super) fn part<'b>(
-        &self,
-        rows: &Range<usize>,
-        columns: &Range<usize>,
-        buffer: &'b mut Vec<f32>,
-    ) -> MatrixView<'b>
-    where
-        'a: 'b,
-    {
-        let (row_count, column_count) = (rows.len(), columns.len());
-        if !self.by_columns {
-            let data = &self.data[rows.start * self.stride + columns.start..];
-            return MatrixView { data, rows: row_count, columns: column_count, ..*self };
-        }
-        buffer.clear();
-        for column in columns.clone() {
-            buffer.extend_from_slice(self.line(column, rows));
-        }
-        MatrixView {
-            data: buffer,
-            rows: row_count,
-            columns: column_count,
-            stride: row_count,
-            ..*self
-        }
-    }
-
-    /// Asks for all of it, to be read soon.
-    pub(crate) fn prefetch_all(&self) {
-        let (lines, width) =
-            if self.by_columns { (self.columns, self.rows) } else { (self.rows, self.columns) };
-        for line in 0..lines {
-            let line = self.line(line, &(0..width));
-            prefetch(line.as_ptr(), line.len());
-        }
-    }
-
-    /// Writes one row.
-    pub(crate) fn copy_row(&self, row: usize, out: &mut [f32]) {
-        if self.by_columns {
-            for (column, out) in (0..self.columns).zip(out) {
-                *out = self.data[column * self.stride + row];
-            }
-        } else {
-            out.copy_from_slice(self.line(row, &(0..self.columns)));
-        }
+    /// What numbers are rounded to.
+    pub(super) const fn narrow(&self) -> Option<Narrow> {
+        self.narrow
     }
 
     /// Whether numbers are rounded to bf16.
@@ -152,206 +122,121 @@ impl<'a> MatrixView<'a> {
         self.narrow == Some(Narrow::Bf16)
     }
 
+    /// Asks for all of it, to be read soon.
+    pub(crate) fn prefetch_all(&self) {
+        let (lines, width) = if self.by_columns {
+            (self.columns, 0..self.rows)
+        } else {
+            (self.rows, 0..self.columns)
+        };
+        (0..lines).for_each(|line| self.prefetch_line(line, &width));
+    }
+
+    /// Writes one row.
+    pub(crate) fn copy_row(&self, isa: Isa, row: usize, out: &mut [f32]) {
+        if self.by_columns {
+            self.turn_rows(isa, row..row + 1, 1, out);
+        } else {
+            self.copy_line(isa, row, &(0..self.columns), out);
+        }
+    }
+
     /// Writes the rows `rows` side by side: `out[column · width + index]` is element `column` of the row with this index.
-    pub(in crate::matmul) fn turn_rows(&self, rows: Range<usize>, width: usize, out: &mut [f32]) {
+    pub(in crate::matmul) fn turn_rows(
+        &self,
+        isa: Isa,
+        rows: Range<usize>,
+        width: usize,
+        out: &mut [f32],
+    ) {
         if self.by_columns {
             for (column, out) in (0..self.columns).zip(out.chunks_mut(width)) {
-                copy_short(self.line(column, &rows), out);
+                self.copy_line(isa, column, &rows, &mut out[..rows.len()]);
             }
-        } else {
-            for (index, row) in rows.enumerate() {
-                let line = self.line(row, &(0..self.columns));
-                for (out, &value) in out.chunks_mut(width).zip(line) {
-                    out[index] = value;
-                }
+            return;
+        }
+        let mut wide = Vec::new();
+        for (index, row) in rows.enumerate() {
+            let line = self.line(row, &(0..self.columns)).read(0..self.columns, &mut wide);
+            for (out, &value) in out.chunks_mut(width).zip(line) {
+                out[index] = value;
             }
         }
     }
 
     /// The part `part` of a stored line.
-    fn line(&self, index: usize, part: &Range<usize>) -> &'a [f32] {
-        &self.data[index * self.stride..][part.clone()]
+    fn line(&self, index: usize, part: &Range<usize>) -> Numbers<'a> {
+        let start = index * self.stride;
+        self.data.part(start + part.start..start + part.end)
     }
 
-    /// The part `part` of the stored lines `from`.
-    fn lines(&self, from: &Range<usize>, part: &Range<usize>) -> Lines<'a> {
-        let data = &self.data[from.start * self.stride + part.start..];
-        Lines { data, stride: self.stride, width: part.len(), count: from.len() }
+    /// Copies the part `part` of a stored line.
+    fn copy_line(&self, isa: Isa, index: usize, part: &Range<usize>, to: &mut [f32]) {
+        match self.line(index, part) {
+            Numbers::F32(line) => to.copy_from_slice(line),
+            Numbers::Bf16(line) => vectorized!(isa, widen(to: &mut [f32], line: &[bf16])),
+        }
     }
 
-    /// Whether the CPU rounds and pairs in registers what this kernel multiplies: the kernel is that of AVX-512 BF16, the
-    /// only one for pairs of bf16.
-    #[cfg(target_arch = "x86_64")]
-    fn takes_registers(&self, plan: &Plan) -> bool {
-        plan.kernel.units == Units::Pairs
-            && self.narrow == Some(Narrow::Bf16)
-            && plan.isa.bf16_dot()
+    fn prefetch_line(&self, index: usize, part: &Range<usize>) {
+        match self.line(index, part) {
+            Numbers::F32(line) => prefetch(line.as_ptr(), line.len()),
+            Numbers::Bf16(line) => prefetch(line.as_ptr(), line.len()),
+        }
     }
 
-    /// Packs all rows, those of `blocks`, with all columns, which are `units` units.
-    pub(super) fn pack_part(
+    /// The stored lines that a part is of, and its part of each.
+    fn stored_part(
         &self,
-        plan: &Plan,
-        blocks: &Range<usize>,
-        units: usize,
-        out: &mut [f32],
-        scales: &mut [f32],
-        lines: &mut Vec<f32>,
-    ) {
-        let start = plan.rows(blocks).start;
-        for (block, scale) in blocks.clone().zip(scales) {
-            let block = plan.block(block);
-            let block = block.start - start..block.end - start;
-            let out = &mut out[block.start * units..block.end * units];
-            let columns = 0..self.columns;
-            *scale = if self.by_columns {
-                self.copy_lines(plan, &columns, &block, out, block.len())
-            } else {
-                self.turn_lines(plan, &block, &columns, out, lines)
-            };
+        rows: &Range<usize>,
+        columns: &Range<usize>,
+    ) -> (Range<usize>, Range<usize>) {
+        if self.by_columns {
+            (columns.clone(), rows.clone())
+        } else {
+            (rows.clone(), columns.clone())
         }
     }
 
-    /// Fills one panel with the columns `from`. Returns what the product is to be multiplied with.
-    fn fill_panel(
-        &self,
-        plan: &Plan,
-        from: &Range<usize>,
-        depth: &Range<usize>,
-        panel: &mut [f32],
-        lines: &mut Vec<f32>,
-    ) -> f32 {
-        let width = plan.width();
-        let rows = plan.lines(depth, self.rows);
-        if !self.by_columns {
-            return self.copy_lines(plan, &rows, from, panel, width);
-        }
-        #[cfg(target_arch = "x86_64")]
-        if self.takes_registers(plan) {
-            // SAFETY: as `takes_registers` says.
-            unsafe { registers::turn(self.lines(from, &rows), panel, width) };
-            return 1.0;
-        }
-        if from.len() == width {
-            // Columns that are stored as lines are what the left operand's rows are.
-            return self.turn_lines(plan, from, &rows, panel, lines);
-        }
-        // The last panel may be narrow.
-        let mut narrow = vec![0.0; from.len() * depth.len()];
-        let scale = self.turn_lines(plan, from, &rows, &mut narrow, lines);
-        for (lanes, out) in narrow.chunks(from.len()).zip(panel.chunks_mut(width)) {
-            out[..lanes.len()].copy_from_slice(lanes);
-        }
-        scale
+    /// A part where it is stored, unless that is in bf16.
+    fn part(&self, rows: &Range<usize>, columns: &Range<usize>) -> Option<DensePart<'a>> {
+        let Numbers::F32(data) = self.data else { return None };
+        let (lines, part) = self.stored_part(rows, columns);
+        let data = &data[lines.start * self.stride + part.start..];
+        Some(self.part_of(data, self.stride, lines.len(), part.len()))
     }
 
-    /// `out[unit][line]` for the part `part` of the stored lines `from`.
-    fn turn_lines(
+    /// A copy of a part.
+    fn copied_part<'b>(
         &self,
-        plan: &Plan,
-        from: &Range<usize>,
-        part: &Range<usize>,
-        out: &mut [f32],
-        lines: &mut Vec<f32>,
-    ) -> f32 {
-        let isa = plan.isa;
-        match (plan.kernel.units, self.narrow) {
-            #[cfg(target_arch = "x86_64")]
-            _ if self.takes_registers(plan) => {
-                // SAFETY: as `takes_registers` says.
-                unsafe { registers::turn(self.lines(from, part), out, from.len()) };
-                1.0
-            }
-            (Units::Pairs, Some(narrow)) => {
-                let sizes =
-                    || from.clone().map(|index| narrow::largest(isa, self.line(index, part)));
-                let (to, back) = narrow.scaled_to(|| sizes().fold(0.0, f32::max));
-                lines.clear();
-                for index in from.clone() {
-                    narrow::append_pairs(isa, self.line(index, part), lines, to);
-                }
-                let units = part.len().div_ceil(2);
-                pack::pack_block(lines, from.len(), units, &(0..units), out);
-                back
-            }
-            _ => {
-                let stored = &self.data[from.start * self.stride..];
-                pack::pack_block(stored, from.len(), self.stride, part, out);
-                self.round(isa, &mut out[..from.len() * part.len()])
-            }
+        isa: Isa,
+        rows: &Range<usize>,
+        columns: &Range<usize>,
+        buffer: &'b mut Vec<f32>,
+    ) -> DensePart<'b> {
+        let (lines, part) = self.stored_part(rows, columns);
+        let width = part.len();
+        buffer.resize(lines.len() * width, 0.0);
+        for (line, to) in lines.clone().zip(buffer.chunks_mut(width.max(1))) {
+            self.copy_line(isa, line, &part, to);
         }
+        self.part_of(buffer, width, lines.len(), width)
     }
 
-    /// Copies the part `part` of the stored lines `from`, a unit's lines together, to the starts of lines of `out`.
-    fn copy_lines(
+    fn part_of<'b>(
         &self,
-        plan: &Plan,
-        from: &Range<usize>,
-        part: &Range<usize>,
-        out: &mut [f32],
+        data: &'b [f32],
+        stride: usize,
+        count: usize,
         width: usize,
-    ) -> f32 {
-        let copy = |to: &mut [f32], width: usize| {
-            for (index, to) in from.clone().zip(to.chunks_mut(width)) {
-                copy_short(self.line(index, part), to);
-            }
-        };
-        match (plan.kernel.units, self.narrow) {
-            (Units::Pairs, Some(narrow)) => {
-                let lines = self.lines(from, part);
-                let (to, back) = narrow.scaled_to(|| narrow::largest_of(plan.isa, lines));
-                narrow::join(plan.isa, lines, out, width, to);
-                back
-            }
-            _ if part.len() == width => {
-                copy(out, width);
-                self.round(plan.isa, &mut out[..from.len() * width])
-            }
-            _ => {
-                // Lanes without a value would be rounded, too, and may be any size.
-                out.fill(0.0);
-                copy(out, width);
-                self.round(plan.isa, out)
-            }
-        }
+    ) -> DensePart<'b> {
+        let (by_columns, narrow) = (self.by_columns, self.narrow);
+        DensePart { data, stride, count, width, by_columns, narrow }
     }
 
-    /// Rounds numbers of the matrix in their place; returns what the product is to be multiplied with.
-    fn round(&self, isa: Isa, values: &mut [f32]) -> f32 {
-        let Some(narrow) = self.narrow else { return 1.0 };
-        let (to, back) = narrow.scaled_to(|| narrow::largest(isa, values));
-        narrow::round(isa, values, to);
-        back
-    }
-}
-
-/// Copies a few values; a call of the library's copy would take longer than they do.
-#[inline(always)]
-fn copy_short(from: &[f32], to: &mut [f32]) {
-    let (from, from_rest) = from.as_chunks::<4>();
-    let (to, to_rest) = to.split_at_mut(4 * from.len());
-    for (from, to) in from.iter().zip(to.as_chunks_mut::<4>().0) {
-        *to = *from;
-    }
-    for (from, to) in from_rest.iter().zip(to_rest) {
-        *to = *from;
-    }
-}
-
-impl Blocks for MatrixView<'_> {
-    fn row_count(&self) -> usize {
-        self.rows
-    }
-
-    fn column_count(&self) -> usize {
-        self.columns
-    }
-
-    fn narrow(&self) -> Option<Narrow> {
-        self.narrow
-    }
-
-    fn pack(
+    /// Packs the rows of `blocks` for the units `depth` as left operand, one block after the other:
+    /// `block[unit * rows + row]`. `scales` become what products with each block are to be multiplied with.
+    pub(super) fn pack(
         &self,
         plan: &Plan,
         blocks: &Range<usize>,
@@ -363,15 +248,79 @@ impl Blocks for MatrixView<'_> {
         let rows = plan.rows(blocks);
         let columns = plan.lines(depth, self.columns);
         #[cfg(target_arch = "x86_64")]
-        if self.by_columns && self.takes_registers(plan) {
-            let blocks: Vec<_> = blocks.clone().map(|block| plan.block(block)).collect();
-            // SAFETY: as `takes_registers` says.
-            unsafe { registers::join(self.lines(&columns, &rows), &blocks, out, 0) };
+        if self.takes_registers(plan) {
+            let blocks = blocks.clone().map(|block| plan.block(block));
+            if self.by_columns {
+                self.join(&columns, &rows, &blocks.collect::<Vec<_>>(), out, 0);
+            } else {
+                for block in blocks {
+                    let units = &mut out[(block.start - rows.start) * depth.len()..];
+                    let units = &mut units[..block.len() * depth.len()];
+                    self.turn(&block, &columns, units, block.len());
+                }
+            }
             scales.fill(1.0);
             return;
         }
-        let part = self.part(&rows, &columns, part);
-        part.pack_part(plan, blocks, depth.len(), out, scales, lines);
+        // Of columns a copy: a block of a few rows would take a few values of each, and each time as many pages and cache
+        // lines as there are columns.
+        let in_place = if self.by_columns { None } else { self.part(&rows, &columns) };
+        let part = in_place.unwrap_or_else(|| self.copied_part(plan.isa, &rows, &columns, part));
+        part.pack(plan, blocks, depth.len(), out, scales, lines);
+    }
+
+    /// Whether the CPU rounds and pairs in registers what this kernel multiplies: the kernel is that of AVX-512 BF16, the
+    /// only one for pairs of bf16.
+    #[cfg(target_arch = "x86_64")]
+    fn takes_registers(&self, plan: &Plan) -> bool {
+        plan.kernel.units == Units::Pairs
+            && self.narrow == Some(Narrow::Bf16)
+            && plan.isa.bf16_dot()
+    }
+
+    /// [`registers::join`] of the part `part` of the stored lines `from`, where the matrix
+    /// [takes registers](Self::takes_registers).
+    #[cfg(target_arch = "x86_64")]
+    fn join(
+        &self,
+        from: &Range<usize>,
+        part: &Range<usize>,
+        blocks: &[Range<usize>],
+        out: &mut [f32],
+        width: usize,
+    ) {
+        // SAFETY: as `takes_registers` says.
+        unsafe {
+            match self.data {
+                Numbers::F32(x) => registers::join(self.lines(x, from, part), blocks, out, width),
+                Numbers::Bf16(x) => registers::join(self.lines(x, from, part), blocks, out, width),
+            }
+        }
+    }
+
+    /// [`registers::turn`] of the part `part` of the stored lines `from`, where the matrix
+    /// [takes registers](Self::takes_registers).
+    #[cfg(target_arch = "x86_64")]
+    fn turn(&self, from: &Range<usize>, part: &Range<usize>, out: &mut [f32], width: usize) {
+        // SAFETY: as `takes_registers` says.
+        unsafe {
+            match self.data {
+                Numbers::F32(x) => registers::turn(self.lines(x, from, part), out, width),
+                Numbers::Bf16(x) => registers::turn(self.lines(x, from, part), out, width),
+            }
+        }
+    }
+
+    /// The part `part` of the lines `from` that `data` stores.
+    #[cfg(target_arch = "x86_64")]
+    fn lines<'b, T>(
+        &self,
+        data: &'b [T],
+        from: &Range<usize>,
+        part: &Range<usize>,
+    ) -> Lines<'b, T> {
+        let data = &data[from.start * self.stride + part.start..];
+        Lines { data, stride: self.stride, width: part.len(), count: from.len() }
     }
 }
 
@@ -387,21 +336,29 @@ impl Panels for MatrixView<'_> {
         depth: &Range<usize>,
         panels: &mut [f32],
         scales: &mut [f32],
-        memory: &mut PackMemory,
+        PackMemory { lines, part }: &mut PackMemory,
     ) {
         let width = plan.width();
+        let rows = plan.lines(depth, self.rows);
+        let own = cut(&(0..from.len()), width);
         #[cfg(target_arch = "x86_64")]
-        if !self.by_columns && self.takes_registers(plan) {
-            let rows = self.lines(&plan.lines(depth, self.rows), from);
-            let panel_columns: Vec<_> = cut(&(0..from.len()), width).collect();
-            // SAFETY: as `takes_registers` says.
-            unsafe { registers::join(rows, &panel_columns, panels, width) };
+        if self.takes_registers(plan) {
+            if self.by_columns {
+                let panels = panels.chunks_mut(width * depth.len());
+                cut(from, width)
+                    .zip(panels)
+                    .for_each(|(own, out)| self.turn(&own, &rows, out, width));
+            } else {
+                self.join(&rows, from, &own.collect::<Vec<_>>(), panels, width);
+            }
             scales.fill(1.0);
             return;
         }
+        let part =
+            self.part(&rows, from).unwrap_or_else(|| self.copied_part(plan.isa, &rows, from, part));
         let panels = panels.chunks_mut(width * depth.len());
-        for ((from, panel), scale) in cut(from, width).zip(panels).zip(scales) {
-            *scale = self.fill_panel(plan, &from, depth, panel, &mut memory.lines);
+        for ((own, panel), scale) in own.zip(panels).zip(scales) {
+            *scale = part.fill_panel(plan, &own, depth.len(), panel, lines);
         }
     }
 
@@ -412,11 +369,9 @@ impl Panels for MatrixView<'_> {
         depth: &Range<usize>,
         (part, parts): (usize, usize),
     ) {
-        let depth = plan.lines(depth, self.rows);
-        let (lines, within) = if self.by_columns { (&from, &depth) } else { (&depth, &from) };
+        let (lines, within) = self.stored_part(&plan.lines(depth, self.rows), &from);
         for line in crate::pool::split(lines.len(), parts, part) {
-            let line = &self.data[(lines.start + line) * self.stride..][within.clone()];
-            prefetch(line.as_ptr(), line.len());
+            self.prefetch_line(lines.start + line, &within);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use super::narrow::Narrow;
 use super::{Plan, Units, pack};
 use crate::matmul::{GROUP_ROWS, PackedMatrix};
 use crate::pool::split;
@@ -15,27 +14,6 @@ pub(super) struct PackMemory {
     pub(super) lines: Vec<f32>,
     /// Lines of several blocks.
     pub(super) part: Vec<f32>,
-}
-
-/// The left operand of a product, as blocks of a few rows: `block[unit * rows + row]`.
-pub(super) trait Blocks: Sync {
-    /// Rows of the product.
-    fn row_count(&self) -> usize;
-    /// Columns that are summed over.
-    fn column_count(&self) -> usize;
-    /// What numbers are rounded to.
-    fn narrow(&self) -> Option<Narrow>;
-    /// Packs the rows of `blocks` for the units `depth`, one block after the other. `scales` become what products with each
-    /// block are to be multiplied with.
-    fn pack(
-        &self,
-        plan: &Plan,
-        blocks: &Range<usize>,
-        depth: &Range<usize>,
-        out: &mut [f32],
-        scales: &mut [f32],
-        memory: &mut PackMemory,
-    );
 }
 
 /// The right operand of a product, as panels of `width` columns: `panel[k * width + lane]`.

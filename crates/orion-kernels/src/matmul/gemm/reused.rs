@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::narrow::Narrow;
-use super::operand::{Blocks, PackMemory, Panels};
+use super::operand::{PackMemory, Panels};
 use super::{MatrixView, Plan, TileKernel, TileOutput, Units, grow};
 use crate::{Isa, memory::PageBuffer};
 
@@ -70,7 +70,7 @@ pub(crate) struct ProductOutput<'a> {
 impl TileProducts {
     /// For matrices that are rounded as this one is.
     pub(crate) fn of(isa: Isa, matrix: &MatrixView<'_>) -> Self {
-        let narrow = Blocks::narrow(matrix);
+        let narrow = matrix.narrow();
         Self { isa, kernel: TileKernel::of(isa, narrow), narrow }
     }
 
@@ -98,7 +98,7 @@ impl TileProducts {
     /// # Panics
     /// When it is rounded otherwise.
     pub(crate) fn pack_left(&self, x: &MatrixView<'_>, into: &mut LeftOperand) {
-        assert_eq!(Blocks::narrow(x), self.narrow, "operands that are rounded alike");
+        assert_eq!(x.narrow(), self.narrow, "operands that are rounded alike");
         let (rows, depth) = (x.row_count(), x.column_count());
         let plan = self.plan(rows, depth);
         into.blocks.clear();
@@ -113,7 +113,7 @@ impl TileProducts {
     /// # Panics
     /// When it is rounded otherwise, or has no rows.
     pub(crate) fn pack_right(&self, y: &MatrixView<'_>, into: &mut RightOperand) {
-        assert_eq!(Blocks::narrow(y), self.narrow, "operands that are rounded alike");
+        assert_eq!(y.narrow(), self.narrow, "operands that are rounded alike");
         let (depth, columns) = (y.row_count(), y.column_count());
         let plan = self.plan(0, depth);
         into.columns = columns;
@@ -174,7 +174,7 @@ mod tests {
         let (x, y) = (noise(rows * depth, 1), noise(depth * columns, 2));
         let row_of = |matrix: &MatrixView<'_>, row| {
             let mut out = vec![0.0; matrix.column_count()];
-            matrix.copy_row(row, &mut out);
+            matrix.copy_row(Isa::portable(), row, &mut out);
             out
         };
         for isa in Isa::available() {

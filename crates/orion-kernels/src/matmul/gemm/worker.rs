@@ -2,15 +2,16 @@
 
 use std::ops::Range;
 
-use super::operand::{Blocks, PackMemory, Panels};
+use super::operand::{PackMemory, Panels};
 use super::share::{Piece, Share, Shares};
 use super::{
-    BLOCKS_AT_ONCE, Plan, Product, ProductTile, Right, TILE_ROWS, TILE_STRIDE, TileOutput,
+    BLOCKS_AT_ONCE, MatrixView, Plan, Product, ProductTile, Right, TILE_ROWS, TILE_STRIDE,
+    TileOutput,
 };
 
-pub(super) struct Worker<'a, B, P> {
+pub(super) struct Worker<'a, P> {
     plan: &'a Plan,
-    x: &'a B,
+    x: &'a MatrixView<'a>,
     rights: &'a [Right<'a, P>],
     thread: usize,
     share: Share,
@@ -29,10 +30,10 @@ pub(super) struct Worker<'a, B, P> {
     tile: [f32; TILE_ROWS * TILE_STRIDE],
 }
 
-impl<'a, B: Blocks, P: Panels> Worker<'a, B, P> {
+impl<'a, P: Panels> Worker<'a, P> {
     pub(super) fn new(
         plan: &'a Plan,
-        x: &'a B,
+        x: &'a MatrixView<'a>,
         rights: &'a [Right<'a, P>],
         shares: &Shares,
         thread: usize,

@@ -2,13 +2,14 @@
 
 use orion_compiler::Op;
 use orion_kernels::activation;
+use orion_kernels::numbers::{Numbers, NumbersMut};
 use orion_kernels::pool::Pool;
 
 use super::{At, Claim, Step};
 use crate::cpu::frame::{Frame, Place};
 
 struct Unary {
-    kernel: fn(&Pool, &mut [f32], &[f32]),
+    kernel: fn(&Pool, NumbersMut<'_>, Numbers<'_>),
     x: Place,
     out: Place,
     elements: usize,
@@ -33,7 +34,7 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     }
     let (first, out) = (*node.inputs.first()?, node.outputs[0]);
     let elements = planning.program.type_of(out).elements();
-    let unary = |kernel: fn(&Pool, &mut [f32], &[f32])| {
+    let unary = |kernel: fn(&Pool, NumbersMut<'_>, Numbers<'_>)| {
         Claim::node(
             at.id,
             node,
@@ -64,7 +65,7 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
 impl Step for Unary {
     fn run(&self, frame: &mut Frame<'_>) {
         let mut buffer = frame.take(self.out, self.elements);
-        (self.kernel)(frame.pool, &mut buffer, frame.reals(self.x, self.elements));
+        (self.kernel)(frame.pool, buffer.numbers(), frame.numbers(self.x, self.elements));
         frame.put(self.out, buffer);
     }
 }
@@ -73,8 +74,8 @@ impl Step for Swiglu {
     fn run(&self, frame: &mut Frame<'_>) {
         let mut buffer = frame.take(self.out, self.elements);
         let (gate, up) =
-            (frame.reals(self.gate, self.elements), frame.reals(self.up, self.elements));
-        activation::swiglu(frame.pool, &mut buffer, gate, up);
+            (frame.numbers(self.gate, self.elements), frame.numbers(self.up, self.elements));
+        activation::swiglu(frame.pool, buffer.numbers(), gate, up);
         frame.put(self.out, buffer);
     }
 }

@@ -81,11 +81,10 @@ impl Step for Attention {
         let shape = AttentionShape { position, ..*shape };
         let mut buffer = frame.take(self.out, elements);
         let mut scratch = std::mem::take(&mut frame.scratch.attention);
-        let q = frame.reals(self.q, elements);
         if let Some(round) = self.by_products {
-            let [keys, values] = [self.keys, self.values].map(|place| frame.reals(place, stored));
-            let inputs = [q, keys, values];
-            attention_by_products(frame.pool, &mut scratch, &mut buffer, inputs, shape, round);
+            let [keys, values] = [self.keys, self.values].map(|place| frame.numbers(place, stored));
+            let (inputs, out) = ([frame.numbers(self.q, elements), keys, values], buffer.numbers());
+            attention_by_products(frame.pool, &mut scratch, out, inputs, shape, round);
         } else {
             let cache = |place: Place| match place {
                 Place::State(index) => match frame.state(index) {
@@ -95,6 +94,7 @@ impl Step for Attention {
                 place => Cache::F32(frame.reals(place, stored)),
             };
             let (keys, values) = (cache(self.keys), cache(self.values));
+            let q = frame.reals(self.q, elements);
             attention(frame.pool, &mut scratch, &mut buffer, q, keys, values, shape);
         }
         frame.scratch.attention = scratch;

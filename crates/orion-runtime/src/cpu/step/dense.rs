@@ -2,7 +2,8 @@
 //! run to run, so that nothing of them is packed ahead. Also products of any two values.
 
 use orion_compiler::{DType, Op, TensorType};
-use orion_kernels::matmul::{MatrixView, product};
+use orion_kernels::matmul::{MatrixView, product, rounded_product};
+use orion_kernels::numbers::NumbersMut;
 use orion_kernels::{elementwise, norm};
 
 use super::{At, Claim, kernel};
@@ -17,16 +18,21 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
         Op::Matmul(op) => matmul(at, &types, op.transpose_x, op.transpose_y),
         Op::RmsNorm(op) => {
             let eps = op.eps as f32;
-            kernel::claim(at, move |operands, _, out| {
-                let (x, weight) = (operands.reals(0), operands.reals(1));
-                norm::rms_norm(operands.pool(), out[0], x, weight, eps);
+            kernel::claim_numbers(at, &at.node.outputs, move |operands, _, out| {
+                let (x, weight) = (operands.numbers(0), operands.reals(1));
+                for out in out {
+                    norm::rms_norm(operands.pool(), out, x, weight, eps);
+                }
             })
         }
         Op::LayerNorm(op) => {
             let eps = op.eps as f32;
-            kernel::claim(at, move |operands, _, out| {
-                let [x, weight, bias] = [0, 1, 2].map(|index| operands.reals(index));
-                norm::layer_norm(operands.pool(), out[0], x, weight, bias, eps);
+            kernel::claim_numbers(at, &at.node.outputs, move |operands, _, out| {
+                let (x, [weight, bias]) =
+                    (operands.numbers(0), [1, 2].map(|index| operands.reals(index)));
+                for out in out {
+                    norm::layer_norm(operands.pool(), out, x, weight, bias, eps);
+                }
             })
         }
         Op::Embedding(_) => {
@@ -48,13 +54,20 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
 fn linear(at: At<'_>, types: &[TensorType]) -> Option<Claim> {
     let (columns, rows) = (types[1].dim(-1), types[1].dim(0));
     let has_bias = types.len() > 2;
-    kernel::claim(at, move |operands, scratch, out| {
-        let pool = operands.pool();
-        let x = operands.matrix(0, operands.reals(0).len() / columns.max(1), columns);
-        let weight = operands.matrix(1, rows, columns);
-        product(pool, &mut scratch.matmul, &x, &weight.transposed(), out[0], rows, false);
-        if has_bias {
-            elementwise::add_assign(pool, out[0], operands.reals(2));
+    kernel::claim_numbers(at, &at.node.outputs, move |operands, scratch, out| {
+        let (pool, scratch) = (operands.pool(), &mut scratch.matmul);
+        let x = operands.matrix(0, operands.numbers(0).len() / columns.max(1), columns);
+        let weight = operands.matrix(1, rows, columns).transposed();
+        for out in out {
+            match out {
+                NumbersMut::F32(out) => {
+                    product(pool, scratch, &x, &weight, out, rows, false);
+                    if has_bias {
+                        elementwise::add_assign(pool, out, operands.reals(2));
+                    }
+                }
+                NumbersMut::Bf16(out) => rounded_product(pool, scratch, &x, &weight, out),
+            }
         }
     })
 }

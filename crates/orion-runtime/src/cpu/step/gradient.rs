@@ -6,7 +6,8 @@ use orion_compiler::op::{
 use orion_compiler::{DType, NodeId, Op, TensorType, ValueId};
 use orion_kernels::attention::AttentionShape;
 use orion_kernels::gradient;
-use orion_kernels::matmul::product;
+use orion_kernels::matmul::{product, rounded_product};
+use orion_kernels::numbers::NumbersMut;
 use orion_kernels::rope::{Direction, RopeShape, rope};
 
 use super::{At, Claim, kernel};
@@ -60,7 +61,7 @@ fn attention(at: At<'_>, op: &GradientOf<Attention>, types: &[TensorType]) -> Op
     };
     let (scale, causal) = (op.op.scale as f32, op.op.causal);
     let rounding = super::attention::rounding(at.planning.precision);
-    kernel::claim(at, move |operands, scratch, out| {
+    kernel::claim_numbers(at, &at.node.outputs, move |operands, scratch, out| {
         // As the forward pass, whose queries fit.
         let position = operands.count(3).min(capacity.saturating_sub(queries));
         let shape = AttentionShape {
@@ -74,10 +75,9 @@ fn attention(at: At<'_>, op: &GradientOf<Attention>, types: &[TensorType]) -> Op
             scale,
             causal,
         };
-        let [dq, dkeys, dvalues] = out else { return };
-        let inputs = [0, 1, 2].map(|index| operands.reals(index));
-        let (scratch, dy) = (&mut scratch.attention_gradient, operands.reals(4));
-        let out: [&mut [f32]; 3] = [dq, dkeys, dvalues];
+        let Ok(out) = <[_; 3]>::try_from(out) else { return };
+        let inputs = [0, 1, 2].map(|index| operands.numbers(index));
+        let (scratch, dy) = (&mut scratch.attention_gradient, operands.numbers(4));
         let pool = operands.pool();
         gradient::attention_gradient(pool, scratch, out, dy, inputs, shape, rounding);
     })
@@ -129,9 +129,11 @@ fn added_to(at: At<'_>) -> Option<(NodeId, ValueId, ValueId)> {
 
 fn gelu(at: At<'_>, op: &GradientOf<Gelu>) -> Option<Claim> {
     let approximate = op.op.approximate;
-    kernel::claim(at, move |operands, _, out| {
-        let (x, dy) = (operands.reals(0), operands.reals(1));
-        gradient::gelu_gradient(operands.pool(), out[0], dy, x, approximate);
+    kernel::claim_numbers(at, &at.node.outputs, move |operands, _, out| {
+        let (x, dy) = (operands.numbers(0), operands.numbers(1));
+        for out in out {
+            gradient::gelu_gradient(operands.pool(), out, dy, x, approximate);
+        }
     })
 }
 
@@ -139,7 +141,7 @@ fn layer_norm(at: At<'_>, op: &GradientOf<LayerNorm>) -> Option<Claim> {
     let eps = op.op.eps as f32;
     kernel::claim(at, move |operands, _, out| {
         let [dx, dweight, dbias] = out else { return };
-        let [x, weight, dy] = [0, 1, 3].map(|index| operands.reals(index));
+        let ([x, dy], weight) = ([0, 3].map(|index| operands.numbers(index)), operands.reals(1));
         let out: [&mut [f32]; 3] = [dx, dweight, dbias];
         gradient::layer_norm_gradient(operands.pool(), out, dy, x, weight, eps);
     })
@@ -149,7 +151,7 @@ fn rms_norm(at: At<'_>, op: &GradientOf<RmsNorm>) -> Option<Claim> {
     let eps = op.op.eps as f32;
     kernel::claim(at, move |operands, _, out| {
         let [dx, dweight] = out else { return };
-        let [x, weight, dy] = [0, 1, 2].map(|index| operands.reals(index));
+        let ([x, dy], weight) = ([0, 2].map(|index| operands.numbers(index)), operands.reals(1));
         gradient::rms_norm_gradient(operands.pool(), dx, dweight, dy, x, weight, eps);
     })
 }
@@ -165,21 +167,25 @@ fn linear(at: At<'_>, op: &GradientOf<Linear>, types: &[TensorType]) -> Option<C
         *first = total;
     }
     let adds = sum.is_some();
-    let claim = kernel::claim_results(at, &results, move |operands, scratch, out| {
+    let claim = kernel::claim_numbers(at, &results, move |operands, scratch, out| {
         let (pool, scratch) = (operands.pool(), &mut scratch.matmul);
-        let dy = operands.reals(last);
-        let dy_rows = operands.matrix(last, dy.len() / rows.max(1), rows);
+        let dy_rows = operands.matrix(last, operands.numbers(last).len() / rows.max(1), rows);
         for (&index, out) in of.iter().zip(out) {
-            match index {
-                0 => {
-                    let weight = operands.matrix(1, rows, columns);
-                    product(pool, scratch, &dy_rows, &weight, out, columns, adds);
+            let (left, right) = match index {
+                0 => (dy_rows, operands.matrix(1, rows, columns)),
+                1 => (dy_rows.transposed(), operands.matrix(0, dy_rows.row_count(), columns)),
+                _ => {
+                    if let NumbersMut::F32(out) = out {
+                        gradient::add_columns(pool, out, operands.reals(last));
+                    }
+                    continue;
                 }
-                1 => {
-                    let x = operands.matrix(0, dy_rows.row_count(), columns);
-                    product(pool, scratch, &dy_rows.transposed(), &x, out, columns, false);
+            };
+            match out {
+                NumbersMut::F32(out) => {
+                    product(pool, scratch, &left, &right, out, columns, adds && index == 0);
                 }
-                _ => gradient::add_columns(pool, out, dy),
+                NumbersMut::Bf16(out) => rounded_product(pool, scratch, &left, &right, out),
             }
         }
     })?;
@@ -196,18 +202,20 @@ fn linear(at: At<'_>, op: &GradientOf<Linear>, types: &[TensorType]) -> Option<C
 fn turn_back(at: At<'_>, _: &GradientOf<Rope>, types: &[TensorType]) -> Option<Claim> {
     let &[batch, sequence, heads, head_dim] = types[0].shape.as_slice() else { return None };
     let shape = RopeShape { batch, sequence, heads, head_dim };
-    let claim = kernel::claim(at, move |operands, scratch, out| {
+    let claim = kernel::claim_numbers(at, &at.node.outputs, move |operands, scratch, out| {
         let (angles, at) = (&mut scratch.angles, (operands.reals(1), operands.count(2)));
-        rope(operands.pool(), angles, out[0], operands.reals(3), at, shape, Direction::Back);
+        for out in out {
+            rope(operands.pool(), angles, out, operands.numbers(3), at, shape, Direction::Back);
+        }
     })?;
     // What was turned plays no part.
     Some(Claim { reads: at.node.inputs[1..].to_vec(), ..claim })
 }
 
 fn swiglu(at: At<'_>, _: &GradientOf<Swiglu>) -> Option<Claim> {
-    kernel::claim(at, move |operands, _, out| {
-        let [dgate, dup] = out else { return };
-        let [gate, up, dy] = [0, 1, 2].map(|index| operands.reals(index));
+    kernel::claim_numbers(at, &at.node.outputs, move |operands, _, out| {
+        let Ok([dgate, dup]) = <[_; 2]>::try_from(out) else { return };
+        let [gate, up, dy] = [0, 1, 2].map(|index| operands.numbers(index));
         gradient::swiglu_gradient(operands.pool(), dgate, dup, dy, gate, up);
     })
 }

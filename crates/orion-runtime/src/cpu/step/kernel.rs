@@ -2,6 +2,7 @@
 
 use orion_compiler::{DType, ValueId};
 use orion_kernels::matmul::MatrixView;
+use orion_kernels::numbers::{Numbers, NumbersMut};
 use orion_kernels::pool::Pool;
 
 use super::{At, Claim, Step};
@@ -25,9 +26,15 @@ impl<'a> Operands<'a, '_> {
         self.places.get(index).map_or(&[], |&(place, count)| self.frame.reals(place, count))
     }
 
+    /// Operand `index`, real numbers in the type that they are kept in.
+    pub(super) fn numbers(&self, index: usize) -> Numbers<'a> {
+        let none = Numbers::F32(&[]);
+        self.places.get(index).map_or(none, |&(place, count)| self.frame.numbers(place, count))
+    }
+
     /// Operand `index` as the rows of a matrix, in the precision of products.
     pub(super) fn matrix(&self, index: usize, rows: usize, columns: usize) -> MatrixView<'a> {
-        self.in_precision(MatrixView::rows(self.reals(index), rows, columns))
+        self.in_precision(MatrixView::of(self.numbers(index), rows, columns, columns))
     }
 
     /// A matrix in the precision of products.
@@ -73,6 +80,22 @@ pub(super) fn claim_results(
     results: &[ValueId],
     call: impl Fn(&Operands<'_, '_>, &mut Scratch, &mut [&mut [f32]]) + Send + Sync + 'static,
 ) -> Option<Claim> {
+    claim_numbers(at, results, move |operands, scratch, out| {
+        let in_f32 = |out| match out {
+            NumbersMut::F32(out) => out,
+            NumbersMut::Bf16(_) => Default::default(),
+        };
+        let mut out: Vec<&mut [f32]> = out.into_iter().map(in_f32).collect();
+        call(operands, scratch, &mut out);
+    })
+}
+
+/// [`claim_results`] for a call that gives them in the type that they are kept in ([`super::packed`]).
+pub(super) fn claim_numbers(
+    at: At<'_>,
+    results: &[ValueId],
+    call: impl Fn(&Operands<'_, '_>, &mut Scratch, Vec<NumbersMut<'_>>) + Send + Sync + 'static,
+) -> Option<Claim> {
     let (planning, node) = (at.planning, at.node);
     let sized = |value: &ValueId| (*value, planning.program.type_of(*value).elements());
     let lies_as_numbers = |value: &ValueId| {
@@ -96,14 +119,14 @@ pub(super) fn claim_results(
     Some(Claim { writes: results.to_vec(), ..Claim::node(at.id, node, make) })
 }
 
-impl<F: Fn(&Operands<'_, '_>, &mut Scratch, &mut [&mut [f32]]) + Send + Sync> Step for Kernel<F> {
+impl<F: Fn(&Operands<'_, '_>, &mut Scratch, Vec<NumbersMut<'_>>) + Send + Sync> Step for Kernel<F> {
     fn run(&self, frame: &mut Frame<'_>) {
         let mut buffers: Vec<Buffer<'_>> =
             self.outputs.iter().map(|&(place, count)| frame.take(place, count)).collect();
         let mut scratch = std::mem::take(frame.scratch);
-        let mut outputs: Vec<&mut [f32]> = buffers.iter_mut().map(|buffer| &mut **buffer).collect();
+        let outputs = buffers.iter_mut().map(Buffer::numbers).collect();
         let operands = Operands { frame, places: &self.inputs, precision: self.precision };
-        (self.call)(&operands, &mut scratch, &mut outputs);
+        (self.call)(&operands, &mut scratch, outputs);
         *frame.scratch = scratch;
         for (buffer, &(place, _)) in buffers.into_iter().zip(&self.outputs) {
             frame.put(place, buffer);

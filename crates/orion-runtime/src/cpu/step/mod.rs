@@ -20,7 +20,7 @@ mod packed;
 mod reduce;
 mod rope;
 
-pub(super) use packed::{narrowed_outputs, packed_values};
+pub(super) use packed::packed_values;
 
 use orion_compiler::{Node, NodeId, Op, TensorType, ValueId};
 

@@ -54,7 +54,7 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
 impl Step for Norm {
     fn run(&self, frame: &mut Frame<'_>) {
         let mut buffer = frame.take(self.out, self.elements);
-        let (x, out) = (frame.reals(self.x, self.elements), &mut *buffer);
+        let (x, out) = (frame.numbers(self.x, self.elements), buffer.numbers());
         match &self.bias {
             Some(bias) => norm::layer_norm(frame.pool, out, x, &self.weight, bias, self.eps),
             None => norm::rms_norm(frame.pool, out, x, &self.weight, self.eps),

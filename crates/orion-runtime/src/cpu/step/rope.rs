@@ -47,9 +47,9 @@ impl Step for Rope {
         let mut buffer = frame.take(self.out, elements);
         let mut angles = std::mem::take(&mut frame.scratch.angles);
         let frequencies = frame.reals(self.frequencies, head_dim / 2);
-        let x = frame.reals(self.x, elements);
+        let x = frame.numbers(self.x, elements);
         let at = (frequencies, position);
-        rope(frame.pool, &mut angles, &mut buffer, x, at, self.shape, Direction::Forward);
+        rope(frame.pool, &mut angles, buffer.numbers(), x, at, self.shape, Direction::Forward);
         frame.scratch.angles = angles;
         frame.put(self.out, buffer);
     }

@@ -179,7 +179,7 @@ fn gelu<'p, 't>(
         return map(p, s, |x| look_up(Tabled::Gelu, x));
     }
     match mode.as_str() {
-        "EXACT" => step(p, s, gelu_erf),
+        "EXACT" => step(p, s, |pool, out, x| gelu_erf(pool, out.into(), x.into())),
         "TANH_APPROXIMATION" => kernel(p, s, Unary::GeluTanh),
         "SIGMOID_APPROXIMATION" => map(p, s, |x| x / (1.0 + (-1.702 * x).exp())),
         _ => Err(refuse(s, "MIL033", format!("`gelu` has no mode {mode:?}"))),
