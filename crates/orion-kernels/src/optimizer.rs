@@ -1,11 +1,11 @@
 //! What an optimiser does to parameters: the global norm of gradients, and AdamW's step (Loshchilov and Hutter, 2019).
 
 use crate::Pool;
-use crate::numbers::Numbers;
+use crate::numbers::{Numbers, runs};
 use crate::pool::{DisjointMut, split};
 use crate::vectorize::{share, sum_by, vectorized};
 
-/// Elements whose squares are summed in f32 before they join the sum in f64, and that are widened at once.
+/// Elements whose squares are summed in f32 before they join the sum in f64.
 const RUN: usize = 4096;
 
 /// `Σ x²`, the same for every number of threads.
@@ -130,11 +130,10 @@ fn update<const FUSED: bool>(
     constants: Constants,
 ) {
     let mut wide = Vec::new();
-    let runs = first.chunks_mut(RUN).zip(second.chunks_mut(RUN));
-    for (run, (weights, (first, second))) in weights.chunks_mut(RUN).zip(runs).enumerate() {
-        let at = start + run * RUN;
-        let gradients = gradients.read(at..at + weights.len(), &mut wide);
-        update_run(weights, first, second, gradients, constants);
+    for run in runs(weights.len()) {
+        let gradients = gradients.read(start + run.start..start + run.end, &mut wide);
+        let (weights, first) = (&mut weights[run.clone()], &mut first[run.clone()]);
+        update_run(weights, first, &mut second[run], gradients, constants);
     }
 }
 

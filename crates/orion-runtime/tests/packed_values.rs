@@ -70,7 +70,7 @@ fn training(is_llama: bool, is_observed: bool) -> Verified<Program> {
     let states = b.reshape(x, &[BATCH * LENGTH, WIDTH]);
     let projection = b.input("projection", f32(&[CLASSES, WIDTH]));
     b.output("loss", b.linear_cross_entropy(states, projection, labels, -100));
-    let program = b.finish().unwrap();
+    let program = b.finish().expect("a program");
     let is_real = |value: &ValueId| program.type_of(*value).dtype == DType::F32;
     let roots: Vec<ValueId> =
         program.inputs().iter().map(|input| input.value).filter(is_real).collect();
@@ -79,7 +79,8 @@ fn training(is_llama: bool, is_observed: bool) -> Verified<Program> {
         dtype: Some(DType::BF16),
         gradients: Some(DType::BF16),
     };
-    verify(grad_saving(&program, "loss", &roots, &saving).unwrap()).unwrap()
+    let program = grad_saving(&program, "loss", &roots, &saving).expect("its gradients");
+    verify(program).expect("a valid program")
 }
 
 /// The loss and all gradients, and the bytes that the session takes.
@@ -106,15 +107,16 @@ fn run(program: &Verified<Program>, isa: Isa, precision: MatmulPrecision) -> (Ve
         )
         .collect();
     // The loss is lent; what is observed stays in the session, where the caller could still read it.
-    let loss_at = program.outputs().iter().position(|output| output.name == "loss").unwrap();
+    let loss_at =
+        program.outputs().iter().position(|output| output.name == "loss").expect("a loss");
     let weights = WeightSet::new(Arc::new(MemoryWeights::new("none")));
     let cpu = Cpu::with_isa(2, isa).with_matmul_precision(precision);
-    let executable = cpu.load(Arc::new(weights)).unwrap();
-    let id = executable.add_training(program, &[]).unwrap();
+    let executable = cpu.load(Arc::new(weights)).expect("no weights");
+    let id = executable.add_training(program, &[]).expect("a plan");
     let mut session = executable.session();
     let first = program.type_of(program.outputs()[0].value).elements();
     let mut lent = vec![0.0; first];
-    session.run(id, &views, &mut [TensorViewMut::F32(&mut lent)]).unwrap();
+    session.run(id, &views, &mut [TensorViewMut::F32(&mut lent)]).expect("a run");
     let mut found = Vec::new();
     for (index, output) in program.outputs().iter().enumerate() {
         if !output.name.starts_with("grad.") && index != loss_at {
@@ -127,7 +129,7 @@ fn run(program: &Verified<Program>, isa: Isa, precision: MatmulPrecision) -> (Ve
             Some(None) => panic!("no gradient {}", output.name),
         });
     }
-    (found, executable.working_bytes(id).unwrap())
+    (found, executable.working_bytes(id).expect("a plan"))
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! for the optimiser.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::{GRAD, again_scope};
 use crate::ir::program::{Definition, NodeId, Program, ValueId};
@@ -19,7 +20,8 @@ const SMALL: usize = 4096;
 pub struct Saving {
     /// Whether results of such an operation are computed again instead of being kept; its operands are kept.
     pub recompute: Option<fn(&Op) -> bool>,
-    /// The type in which the others wait; `None` keeps them as they are.
+    /// The type in which the others wait; `None` keeps them as they are. The forward pass, too, reads results of `linear`
+    /// narrowed, as its operands are where products are computed so: then both passes see the same numbers.
     pub dtype: Option<DType>,
     /// The type in which gradients of matrices are given, narrowed as soon as they are whole; `None` gives them as they
     /// are.
@@ -144,24 +146,35 @@ impl Rewrite<'_> {
             let Some(dtype) = self.saving.dtype.filter(|_| ty.dtype == DType::F32) else {
                 return value;
             };
-            let narrow = ty.with_dtype(dtype);
             let scope = node.scope;
-            let kept = self.program.add_node(
-                Op::Cast(Cast { dtype }),
-                vec![value],
-                vec![narrow],
-                scope.clone(),
-            );
-            let behind = last_read.get(&value).copied().unwrap_or(id);
-            self.after.entry(behind).or_default().push(kept);
-            let kept = self.program.node(kept).outputs[0];
-            let wide = Op::Cast(Cast { dtype: ty.dtype });
-            let wide = self.program.add_node(wide, vec![kept], vec![ty], scope);
+            let kept = self.cast(value, dtype, &scope);
+            if matches!(node.op, Op::Linear(_)) {
+                let wide = self.cast(self.program.node(kept).outputs[0], ty.dtype, &scope);
+                self.read_instead(value, self.program.node(wide).outputs[0]);
+                self.after.entry(id).or_default().extend([kept, wide]);
+            } else {
+                let behind = last_read.get(&value).copied().unwrap_or(id);
+                self.after.entry(behind).or_default().push(kept);
+            }
+            let wide = self.cast(self.program.node(kept).outputs[0], ty.dtype, &scope);
             order.push(wide);
             self.program.node(wide).outputs[0]
         };
         self.again.insert(value, found);
         found
+    }
+
+    /// Adds a node that casts `value`, not yet to the order.
+    fn cast(&mut self, value: ValueId, dtype: DType, scope: &Arc<str>) -> NodeId {
+        let ty = self.program.type_of(value).with_dtype(dtype);
+        self.program.add_node(Op::Cast(Cast { dtype }), vec![value], vec![ty], scope.clone())
+    }
+
+    /// Makes the forward pass read `other` where it reads `value`.
+    fn read_instead(&mut self, value: ValueId, other: ValueId) {
+        let inputs =
+            self.program.nodes.iter_mut().take(self.forward).flat_map(|node| &mut node.inputs);
+        inputs.filter(|input| **input == value).for_each(|input| *input = other);
     }
 
     /// Whether a forward value is computed again; a reshape is, if what it reshapes is.
@@ -267,6 +280,37 @@ mod tests {
                 "the wide one is gone"
             );
         }
+    }
+
+    #[test]
+    fn both_passes_read_the_narrow_result_of_a_linear() {
+        let b = Builder::new("layers");
+        let ty = TensorType::new(DType::F32, [64, 64]);
+        let mut x = b.input("x", ty.clone());
+        for layer in 0..6 {
+            let hidden = b.linear(x, b.weight(format!("weight{layer}"), ty.clone()), None);
+            x = b.add(x, b.mul(hidden, hidden));
+        }
+        b.output("loss", b.reduce_mean(x, &[0, 1], false));
+        let program = b.finish().unwrap();
+        let roots: Vec<ValueId> = program.weights().iter().map(|weight| weight.value).collect();
+        let saving = Saving { dtype: Some(DType::BF16), ..Saving::default() };
+        let program = grad_saving(&program, "loss", &roots, &saving).unwrap();
+        verify(program.clone()).unwrap();
+        let readers = |value: ValueId| {
+            program.nodes().filter(move |(_, node)| node.inputs.contains(&value)).map(|(_, n)| n)
+        };
+        let names = |value| readers(value).map(|node| node.op.name()).collect::<Vec<_>>();
+        let mut narrowed = 0;
+        for (_, linear) in program.nodes().filter(|(_, node)| node.op.name() == "linear") {
+            // The last layers' results do not wait.
+            let [cast] = readers(linear.outputs[0]).collect::<Vec<_>>()[..] else { continue };
+            if cast.op.name() == "cast" {
+                assert_eq!(names(cast.outputs[0]), ["cast", "cast"], "one widens for each pass");
+                narrowed += 1;
+            }
+        }
+        assert!((3..6).contains(&narrowed), "{narrowed} of 6");
     }
 
     #[test]

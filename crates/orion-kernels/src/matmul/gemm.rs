@@ -17,6 +17,7 @@ mod matrix_view;
 mod narrow;
 mod operand;
 mod pack;
+mod products;
 #[cfg(target_arch = "x86_64")]
 mod registers;
 mod reused;
@@ -29,6 +30,8 @@ use std::ops::Range;
 use half::bf16;
 
 pub use matrix_view::MatrixView;
+pub(crate) use products::product_tiles;
+pub use products::{DenseProduct, product, products};
 pub(crate) use reused::{LeftOperand, ProductOutput, RightOperand, TileProducts};
 
 use narrow::Narrow;
@@ -50,6 +53,9 @@ use crate::{
 /// Blocks that are packed together where `x` is stored by columns: about a kilobyte of each column.
 const BLOCKS_AT_ONCE: usize = 8;
 
+/// Times a kernel's depth that a product's sums may take in one stretch: blocks and panels then still fit the L2 cache.
+const LONGEST: usize = 4;
+
 /// A variant's innermost loop.
 #[derive(Clone, Copy)]
 struct TileKernel {
@@ -61,6 +67,8 @@ struct TileKernel {
     depth: usize,
     units: Units,
     run: TileFn,
+    /// The same into numbers of bf16, where the CPU rounds to those.
+    rounded: Option<RoundedTileFn>,
 }
 
 /// What a kernel multiplies at once in a lane.
@@ -77,10 +85,15 @@ enum Units {
 /// Safety: the CPU has the variant's instructions, and `out` describes memory that only this call touches.
 type TileFn = unsafe fn(x: &[f32], panel: &[f32], rows: usize, out: TileOutput, accumulate: bool);
 
+/// Multiplies `x` `[k][rows]` with `panel` `[k][groups * 16]` into `out`, rounded; subnormal results become zeros.
+///
+/// Safety: as [`TileFn`].
+type RoundedTileFn = unsafe fn(x: &[f32], panel: &[f32], rows: usize, out: TileOutput<bf16>);
+
 /// Where a tile goes: rows `stride` apart, of which `lanes` values are the tile's.
 #[derive(Clone, Copy)]
-struct TileOutput {
-    start: *mut f32,
+struct TileOutput<T = f32> {
+    start: *mut T,
     stride: usize,
     lanes: usize,
     /// What the product is multiplied with.
@@ -130,6 +143,12 @@ enum Product<'a> {
         /// Whether the product is added to what `out` holds.
         accumulate: bool,
     },
+    /// Rounded. Products of one stretch only.
+    Rounded {
+        out: DisjointMut<'a, bf16>,
+        /// Values between the starts of two rows of `out`.
+        stride: usize,
+    },
     /// Tile by tile to a function. Products of one stretch only, so that tiles are done when they come.
     Tiles(&'a TileTaker<'a>),
 }
@@ -150,16 +169,18 @@ pub(crate) struct ProductTile<'a> {
 impl ProductTile<'_> {
     /// Writes the tile to its place in a matrix whose rows are `stride` apart, rounded if that is of bf16.
     pub(crate) fn store(&self, isa: Isa, out: &DisjointNumbers<'_>, stride: usize) {
-        let values = &self.values[..self.rows.len() * TILE_STRIDE];
         match out {
-            DisjointNumbers::F32(out) => self.copy(values, out, stride),
-            DisjointNumbers::Bf16(out) => {
-                let mut rounded = [bf16::ZERO; TILE_ROWS * TILE_STRIDE];
-                let rounded = &mut rounded[..values.len()];
-                vectorized!(isa, narrow(rounded: &mut [bf16], values: &[f32]));
-                self.copy(rounded, out, stride);
-            }
+            DisjointNumbers::F32(out) => self.copy(self.values, out, stride),
+            DisjointNumbers::Bf16(out) => self.store_rounded(isa, out, stride),
         }
+    }
+
+    fn store_rounded(&self, isa: Isa, out: &DisjointMut<'_, bf16>, stride: usize) {
+        let values = &self.values[..self.rows.len() * TILE_STRIDE];
+        let mut rounded = [bf16::ZERO; TILE_ROWS * TILE_STRIDE];
+        let rounded = &mut rounded[..values.len()];
+        vectorized!(isa, narrow(rounded: &mut [bf16], values: &[f32]));
+        self.copy(rounded, out, stride);
     }
 
     /// Copies numbers that are laid out as the tile is.
@@ -253,103 +274,37 @@ pub(super) fn gemm(
         .collect();
     let x = if kernel.units == Units::Pairs { x.in_bf16() } else { x };
     let plan = Plan::new(pool.isa(), kernel, x.row_count(), x.column_count());
-    run(pool, scratch, &plan, &x, &rights);
+    run(pool, scratch, &[Job { plan, x, rights }]);
 }
 
-/// `out = x · y`, or `out += x · y` when `accumulate`. Both operands are rounded alike, or not at all. The rows of `out`
-/// start `stride` values apart.
-///
-/// Called from inside a job of `pool`, it does all the work on the calling thread.
-///
-/// # Panics
-/// When the inner dimensions differ, the operands are rounded differently, or `out` is too short.
-pub fn product(
-    pool: &Pool,
-    scratch: &mut Scratch,
-    x: &MatrixView<'_>,
-    y: &MatrixView<'_>,
-    out: &mut [f32],
-    stride: usize,
-    accumulate: bool,
-) {
-    let (m, columns) = (x.row_count(), y.column_count());
-    let Some(plan) = plan_of(pool, x, y) else { return };
-    assert!(stride >= columns && out.len() >= (m - 1) * stride + columns, "room for the product");
-    if x.column_count() == 0 {
-        if !accumulate {
-            out.chunks_mut(stride).take(m).for_each(|row| row[..columns].fill(0.0));
-        }
-        return;
-    }
-    let product = Product::Matrix { out: DisjointMut::new(out), stride, accumulate };
-    run(pool, scratch, &plan, x, &[Right { panels: y, product }]);
+/// Products of one left operand.
+struct Job<'a, P> {
+    plan: Plan,
+    x: MatrixView<'a>,
+    rights: Vec<Right<'a, P>>,
 }
 
-/// `out = x · y`, rounded, row after row. Operands are as those of [`product`].
-///
-/// # Panics
-/// As [`product`].
-pub fn rounded_product(
-    pool: &Pool,
-    scratch: &mut Scratch,
-    x: &MatrixView<'_>,
-    y: &MatrixView<'_>,
-    out: &mut [bf16],
-) {
-    let (m, columns) = (x.row_count(), y.column_count());
-    assert!(out.len() >= m * columns, "room for the product");
-    if x.column_count() == 0 {
-        out[..m * columns].fill(bf16::ZERO);
-        return;
-    }
-    let out = NumbersMut::Bf16(out).disjoint();
-    product_tiles(pool, scratch, x, y, |tile| tile.store(pool.isa(), &out, columns));
-}
-
-/// `x · y` tile by tile, for who needs not all of it in memory. Operands are as those of [`product`].
-///
-/// # Panics
-/// When the inner dimensions differ or are zero, or the operands are rounded differently.
-pub(crate) fn product_tiles(
-    pool: &Pool,
-    scratch: &mut Scratch,
-    x: &MatrixView<'_>,
-    y: &MatrixView<'_>,
-    take: impl Fn(ProductTile<'_>) + Sync,
-) {
-    assert!(x.column_count() > 0, "columns to sum over");
-    let Some(mut plan) = plan_of(pool, x, y) else { return };
-    plan.kernel.depth = plan.units;
-    run(pool, scratch, &plan, x, &[Right { panels: y, product: Product::Tiles(&take) }]);
-}
-
-/// How to multiply two matrices, if their product has any elements.
-fn plan_of(pool: &Pool, x: &MatrixView<'_>, y: &MatrixView<'_>) -> Option<Plan> {
-    assert_eq!(x.column_count(), y.row_count(), "inner dimensions");
-    assert_eq!(x.narrow(), y.narrow(), "operands that are rounded alike");
-    let kernel = TileKernel::of(pool.isa(), x.narrow());
-    let has_elements = x.row_count() > 0 && y.column_count() > 0;
-    has_elements.then(|| Plan::new(pool.isa(), kernel, x.row_count(), x.column_count()))
-}
-
-fn run<P: Panels>(
-    pool: &Pool,
-    scratch: &mut Scratch,
-    plan: &Plan,
-    x: &MatrixView<'_>,
-    rights: &[Right<'_, P>],
-) {
+/// Each thread does its shares of all jobs, one after the other.
+fn run<P: Panels>(pool: &Pool, scratch: &mut Scratch, jobs: &[Job<'_, P>]) {
     // Within another job, this thread does all.
     let threads = if pool.is_busy() { 1 } else { pool.threads() };
-    let panels = rights.iter().map(|right| plan.panels(right.panels)).sum();
-    let shares = Shares::new(plan, threads, panels);
-    let room = shares.room(plan);
+    let shares: Vec<Shares> = jobs
+        .iter()
+        .map(|Job { plan, rights, .. }| {
+            let panels = rights.iter().map(|right| plan.panels(right.panels)).sum();
+            Shares::new(plan, threads, panels)
+        })
+        .collect();
+    let room = jobs.iter().zip(&shares).map(|(job, shares)| shares.room(&job.plan)).max();
+    let Some(room) = room else { return };
     let buffers = DisjointMut::new(grow(&mut scratch.packed, threads * room));
     pool.run(|thread| {
         if thread < threads {
             // SAFETY: every thread has its own room.
             let room = unsafe { buffers.slice(thread * room..(thread + 1) * room) };
-            Worker::new(plan, x, rights, &shares, thread, room).multiply();
+            for (job, shares) in jobs.iter().zip(&shares) {
+                Worker::new(job, shares, thread, room).multiply();
+            }
         }
     });
 }

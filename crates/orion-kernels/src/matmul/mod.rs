@@ -21,11 +21,11 @@ mod quantized;
 mod vector;
 
 pub use channels::channel_product;
+pub use gemm::{DenseProduct, MatrixView, product, products};
 pub(crate) use gemm::{
     LeftOperand, ProductOutput, ProductTile, RightOperand, TILE_STRIDE, TileProducts, grow,
     product_tiles,
 };
-pub use gemm::{MatrixView, product, rounded_product};
 pub use packed::{MatrixSource, PackError, PackedMatrix};
 pub use vector::vector_product;
 

@@ -1,7 +1,7 @@
 //! One suite for every variant: products against sums in f64.
 
 use super::*;
-use crate::{Numbers, format, format::WeightFormat, isa::Isa};
+use crate::{Numbers, NumbersMut, format, format::WeightFormat, isa::Isa};
 
 /// Numbers in [-1, 1) from a linear congruential generator, exactly representable in bf16.
 pub(super) fn numbers(seed: u64, len: usize) -> Vec<f32> {
@@ -314,7 +314,7 @@ fn matrices_stored_in_bf16_are_those_of_the_numbers_they_stand_for() {
         [|matrix| matrix, |matrix| matrix.in_bf16(), |matrix| matrix.in_f16()];
     for isa in Isa::available() {
         let (pool, mut scratch) = (Pool::new(2, isa), Scratch::new());
-        for (m, k, n) in [(1, 1, 1), (13, 34, 40), (37, 1771, 33), (130, 1, 100)] {
+        for (m, k, n) in [(1, 1, 1), (13, 34, 40), (37, 1771, 33), (5, 5001, 37), (130, 1, 100)] {
             let stored = |seed, lines: usize, width: usize| {
                 let (wide, stride) = (numbers(seed, lines * width), width + 5);
                 let mut narrow = vec![half::bf16::NAN; lines * stride];
@@ -350,7 +350,19 @@ fn matrices_stored_in_bf16_are_those_of_the_numbers_they_stand_for() {
                 // A rounded product is summed without a stop: in one stretch it is the other's.
                 product(&pool, &mut scratch, &x, &y, &mut want, n, false);
                 let mut found = vec![half::bf16::NAN; m * n];
-                rounded_product(&pool, &mut scratch, &narrow_x, &y, &mut found);
+                // Of one left operand, and of another.
+                let (mut both, mut other) = (vec![9.0; m * n], vec![9.0; m * n]);
+                let list = [
+                    (narrow_x, y, NumbersMut::Bf16(&mut found), false),
+                    (narrow_x, narrow_y, NumbersMut::F32(&mut both), false),
+                    (x, y, NumbersMut::F32(&mut other), true),
+                ];
+                let mut list =
+                    list.map(|(x, y, out, accumulate)| DenseProduct { x, y, out, accumulate });
+                products(&pool, &mut scratch, &mut list);
+                let near = |a: f32, b: f32| (a - b).abs() <= 1e-5 * k as f32;
+                assert!(both.iter().zip(&want).all(|(&a, &b)| near(a, b)), "{isa:?} {k}");
+                assert!(other.iter().zip(&want).all(|(&a, &b)| near(a, b + 9.0)), "{isa:?} {k}");
                 for (found, &want) in found.iter().zip(&want) {
                     let (error, size) = ((found.to_f32() - want).abs(), want.abs().max(1e-2));
                     let is_same = *found == half::bf16::from_f32(want);

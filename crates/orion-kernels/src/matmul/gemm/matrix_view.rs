@@ -102,6 +102,17 @@ impl<'a> MatrixView<'a> {
         Self { narrow: other.narrow, ..self }
     }
 
+    /// Whether it is the same part of the same memory, read in the same way.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let start = |data| match data {
+            Numbers::F32(data) => data.as_ptr_range().start.cast::<u8>(),
+            Numbers::Bf16(data) => data.as_ptr_range().start.cast(),
+        };
+        let kept = |matrix: &Self| matches!(matrix.data, Numbers::F32(_));
+        let form = |m: &Self| (m.rows, m.columns, m.stride, m.by_columns, m.narrow, kept(m));
+        start(self.data) == start(other.data) && form(self) == form(other)
+    }
+
     /// Number of rows.
     pub fn row_count(&self) -> usize {
         self.rows

@@ -1,5 +1,7 @@
 //! The tile kernels, written once over [`Lanes`]: `R` rows of `x` by `G` groups of 16 outputs in registers.
 
+use half::bf16;
+
 use super::{TileKernel, TileOutput, Units};
 #[cfg(target_arch = "aarch64")]
 use crate::matmul::lanes::Neon;
@@ -12,28 +14,52 @@ const DEPTH: usize = 256;
 
 /// 24 sums, two weights and a broadcast of 32 registers: 24 multiplications for 14 loads.
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX512: TileKernel =
-    TileKernel { rows: 12, groups: 2, depth: DEPTH, units: Units::Single, run: avx512 };
+pub(super) const AVX512: TileKernel = TileKernel {
+    rows: 12,
+    groups: 2,
+    depth: DEPTH,
+    units: Units::Single,
+    run: avx512,
+    rounded: None,
+};
 /// As [`AVX512`], each multiplication being of pairs. With more units a pass, panels stay in the L2 cache, which is as fast
 /// here, and sums go to memory less often.
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX512_BF16: TileKernel =
-    TileKernel { rows: 12, groups: 2, depth: 2 * DEPTH, units: Units::Pairs, run: avx512_bf16 };
+pub(super) const AVX512_BF16: TileKernel = TileKernel {
+    rows: 12,
+    groups: 2,
+    depth: 2 * DEPTH,
+    units: Units::Pairs,
+    run: avx512_bf16,
+    rounded: Some(rounded_avx512_bf16),
+};
 /// 14 sums of 16 bits, 14 of 32, two weights and a broadcast of 32 registers.
 #[cfg(target_arch = "x86_64")]
-pub(super) const AVX512_F16: TileKernel =
-    TileKernel { rows: 7, groups: 2, depth: DEPTH, units: Units::Pairs, run: avx512_f16 };
+pub(super) const AVX512_F16: TileKernel = TileKernel {
+    rows: 7,
+    groups: 2,
+    depth: DEPTH,
+    units: Units::Pairs,
+    run: avx512_f16,
+    rounded: None,
+};
 /// 12 sums, two weights and a broadcast of 16 registers.
 #[cfg(target_arch = "x86_64")]
 pub(super) const AVX2: TileKernel =
-    TileKernel { rows: 6, groups: 1, depth: DEPTH, units: Units::Single, run: avx2 };
+    TileKernel { rows: 6, groups: 1, depth: DEPTH, units: Units::Single, run: avx2, rounded: None };
 /// 24 sums, four weights and a broadcast of 32 registers.
 #[cfg(target_arch = "aarch64")]
 pub(super) const NEON: TileKernel =
-    TileKernel { rows: 6, groups: 1, depth: DEPTH, units: Units::Single, run: neon };
+    TileKernel { rows: 6, groups: 1, depth: DEPTH, units: Units::Single, run: neon, rounded: None };
 /// The reference.
-pub(super) const PORTABLE: TileKernel =
-    TileKernel { rows: 4, groups: 1, depth: DEPTH, units: Units::Single, run: portable };
+pub(super) const PORTABLE: TileKernel = TileKernel {
+    rows: 4,
+    groups: 1,
+    depth: DEPTH,
+    units: Units::Single,
+    run: portable,
+    rounded: None,
+};
 
 /// Does something for every `$index` below `$count`, a constant of at most 12, with the index a constant: what is indexed
 /// with it stays in registers.
@@ -144,16 +170,22 @@ impl<const R: usize, const G: usize> Product<Avx512, R, G> for F16Pairs {
     }
 }
 
-/// Calls `tile` with the number of rows as a constant.
+/// Calls `tile` or `rounded_tile` with the number of rows as a constant.
 macro_rules! for_rows {
     ($rows:ident in [$($count:literal)*], $lanes:ty, $product:ty, $groups:literal, $arguments:tt) => {
+        for_rows!(@match tile, $rows, [$($count)*], [$lanes, $product], [$groups], $arguments)
+    };
+    ($rows:ident in [$($count:literal)*], rounded $product:ty, $arguments:tt) => {
+        for_rows!(@match rounded_tile, $rows, [$($count)*], [$product], [], $arguments)
+    };
+    (@match $tile:ident, $rows:ident, [$($count:literal)*], $types:tt, $groups:tt, $arguments:tt) => {
         match $rows {
-            $($count => for_rows!(@call $count, $lanes, $product, $groups, $arguments),)*
+            $($count => for_rows!(@call $tile, $count, $types, $groups, $arguments),)*
             _ => unreachable!("blocks have at most the kernel's rows"),
         }
     };
-    (@call $count:literal, $lanes:ty, $product:ty, $groups:literal, ($($argument:expr),*)) => {
-        tile::<$lanes, $product, $count, $groups>($($argument),*)
+    (@call $tile:ident, $count:literal, [$($kind:ty),*], [$($groups:literal)?], ($($argument:expr),*)) => {
+        $tile::<$($kind,)* $count $(, $groups)?>($($argument),*)
     };
 }
 
@@ -172,6 +204,15 @@ unsafe fn avx512_bf16(x: &[f32], panel: &[f32], rows: usize, out: TileOutput, ac
     // SAFETY: this function has the target features; `out` is the caller's promise.
     unsafe {
         for_rows!(rows in [1 2 3 4 5 6 7 8 9 10 11 12], Avx512, Bf16Pairs, 2, (x, panel, out, accumulate));
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]
+unsafe fn rounded_avx512_bf16(x: &[f32], panel: &[f32], rows: usize, out: TileOutput<bf16>) {
+    // SAFETY: this function has the target features; `out` is the caller's promise.
+    unsafe {
+        for_rows!(rows in [1 2 3 4 5 6 7 8 9 10 11 12], rounded Bf16Pairs, (x, panel, out));
     }
 }
 
@@ -236,6 +277,33 @@ unsafe fn tile<L: Lanes, P: Product<L, R, G>, const R: usize, const G: usize>(
                     before.add_product(sum, scale).store_first(lanes, to);
                 }
             });
+        });
+    }
+}
+
+/// [`tile`] where sums are rounded as they leave the registers.
+///
+/// Safety: as [`Product::sums`] and [`super::RoundedTileFn`] say.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn rounded_tile<P: Product<Avx512, R, 2>, const R: usize>(
+    x: &[f32],
+    panel: &[f32],
+    out: TileOutput<bf16>,
+) {
+    let depth = x.len() / R;
+    assert!(panel.len() >= depth * 32);
+    // SAFETY: reads stay within the lengths just checked; `out` is the caller's promise.
+    unsafe {
+        for row in 0..R {
+            Avx512::prefetch(out.start.wrapping_add(row * out.stride).cast());
+        }
+        let sums = P::sums(x.as_ptr(), panel.as_ptr(), depth);
+        let scale = Avx512::splat(out.scale);
+        unrolled!(ROW below R => {
+            let [low, high] = sums[ROW];
+            let to = out.start.wrapping_add(ROW * out.stride);
+            low.times(scale).store_first_rounded(high.times(scale), out.lanes, to);
         });
     }
 }

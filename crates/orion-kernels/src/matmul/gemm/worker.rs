@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::operand::{PackMemory, Panels};
 use super::share::{Piece, Share, Shares};
 use super::{
-    BLOCKS_AT_ONCE, MatrixView, Plan, Product, ProductTile, Right, TILE_ROWS, TILE_STRIDE,
+    BLOCKS_AT_ONCE, Job, MatrixView, Plan, Product, ProductTile, Right, TILE_ROWS, TILE_STRIDE,
     TileOutput,
 };
 
@@ -32,9 +32,7 @@ pub(super) struct Worker<'a, P> {
 
 impl<'a, P: Panels> Worker<'a, P> {
     pub(super) fn new(
-        plan: &'a Plan,
-        x: &'a MatrixView<'a>,
-        rights: &'a [Right<'a, P>],
+        Job { plan, x, rights }: &'a Job<'a, P>,
         shares: &Shares,
         thread: usize,
         room: &'a mut [f32],
@@ -164,13 +162,24 @@ impl<'a, P: Panels> Worker<'a, P> {
                 // belongs to one thread.
                 unsafe { (plan.kernel.run)(x, panel, rows.len(), out, accumulate) };
             }
-            Product::Tiles(take) => {
+            Product::Rounded { out, stride } if let Some(run) = plan.kernel.rounded => {
+                let start = out.at(rows.start * stride + columns.start);
+                let out = TileOutput { start, stride: *stride, lanes, scale };
+                // SAFETY: as above.
+                unsafe { run(x, panel, rows.len(), out) };
+            }
+            product => {
                 let start = self.tile.as_mut_ptr();
                 let out = TileOutput { start, stride: TILE_STRIDE, lanes: plan.width(), scale };
                 // SAFETY: as above; the tile has room for the rows and columns of any kernel.
                 unsafe { (plan.kernel.run)(x, panel, rows.len(), out, false) };
                 let (thread, columns, values) = (self.thread, columns.clone(), &mut self.tile);
-                take(ProductTile { thread, rows, columns, values });
+                let tile = ProductTile { thread, rows, columns, values };
+                match product {
+                    Product::Tiles(take) => take(tile),
+                    Product::Rounded { out, stride } => tile.store_rounded(plan.isa, out, *stride),
+                    Product::Matrix { .. } => {}
+                }
             }
         }
     }

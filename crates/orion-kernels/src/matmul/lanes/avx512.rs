@@ -1,14 +1,17 @@
 //! Sixteen lanes in one AVX-512 register.
 
 use std::arch::x86_64::{
-    __m512, __m512bh, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ph, _mm512_add_ps,
-    _mm512_and_si512, _mm512_castph_ps, _mm512_castph_si512, _mm512_castps_ph, _mm512_castps_si512,
-    _mm512_castsi512_ph, _mm512_castsi512_ps, _mm512_cvtepi32_epi16, _mm512_cvtepu16_epi32,
-    _mm512_cvtph_ps, _mm512_dpbf16_ps, _mm512_fmadd_ph, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_reduce_add_ps,
+    __m512, __m512bh, __m512i, _MM_HINT_T0, _mm_prefetch, _mm256_loadu_si256, _mm512_add_ph,
+    _mm512_add_ps, _mm512_and_si512, _mm512_castph_ps, _mm512_castph_si512, _mm512_castps_ph,
+    _mm512_castps_si512, _mm512_castsi512_ph, _mm512_castsi512_ps, _mm512_cvtepi32_epi16,
+    _mm512_cvtepu16_epi32, _mm512_cvtne2ps_pbh, _mm512_cvtph_ps, _mm512_dpbf16_ps, _mm512_fmadd_ph,
+    _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_epi16,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_reduce_add_ps,
     _mm512_rol_epi32, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
-    _mm512_storeu_ps,
+    _mm512_storeu_epi16, _mm512_storeu_ps,
 };
+
+use half::bf16;
 
 use super::Lanes;
 
@@ -58,6 +61,37 @@ impl Avx512 {
             let [x, w] = [x, w].map(|pairs| std::mem::transmute::<__m512, __m512bh>(pairs.0));
             Self(_mm512_dpbf16_ps(self.0, x, w))
         }
+    }
+
+    /// Writes the first `count` of 32 numbers, these and those of `next`, rounded to bf16; subnormal ones become zeros.
+    ///
+    /// Safety: the CPU has AVX512-BF16, and there is room for so many.
+    #[inline(always)]
+    pub(in super::super) unsafe fn store_first_rounded(
+        self,
+        next: Self,
+        count: usize,
+        to: *mut bf16,
+    ) {
+        // SAFETY: by this function's contract; the types are views of the same 64 bytes.
+        unsafe {
+            let rounded = _mm512_cvtne2ps_pbh(next.0, self.0);
+            let rounded = std::mem::transmute::<__m512bh, __m512i>(rounded);
+            if count >= 32 {
+                _mm512_storeu_epi16(to.cast(), rounded);
+            } else {
+                _mm512_mask_storeu_epi16(to.cast(), (1 << count) - 1, rounded);
+            }
+        }
+    }
+
+    /// `self · factor` per lane.
+    ///
+    /// Safety: the CPU has AVX-512.
+    #[inline(always)]
+    pub(in super::super) unsafe fn times(self, factor: Self) -> Self {
+        // SAFETY: by this function's contract.
+        unsafe { Self(_mm512_mul_ps(self.0, factor.0)) }
     }
 }
 

@@ -1,11 +1,12 @@
 //! Layers whose parameters are values of the program instead of weights bound to it, as in training: they change from
 //! run to run, so that nothing of them is packed ahead. Also products of any two values.
 
-use orion_compiler::{DType, Op, TensorType};
-use orion_kernels::matmul::{MatrixView, product, rounded_product};
+use orion_compiler::{DType, Definition, Node, NodeId, Op, TensorType, ValueId};
+use orion_kernels::matmul::{DenseProduct, MatrixView, product, products};
 use orion_kernels::numbers::NumbersMut;
 use orion_kernels::{elementwise, norm};
 
+use super::linear::WINDOW;
 use super::{At, Claim, kernel};
 
 pub(super) fn claim(at: At<'_>) -> Option<Claim> {
@@ -18,7 +19,7 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
         Op::Matmul(op) => matmul(at, &types, op.transpose_x, op.transpose_y),
         Op::RmsNorm(op) => {
             let eps = op.eps as f32;
-            kernel::claim_numbers(at, &at.node.outputs, move |operands, _, out| {
+            kernel::claim_numbers(at, &at.node.inputs, &at.node.outputs, move |operands, _, out| {
                 let (x, weight) = (operands.numbers(0), operands.reals(1));
                 for out in out {
                     norm::rms_norm(operands.pool(), out, x, weight, eps);
@@ -27,7 +28,7 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
         }
         Op::LayerNorm(op) => {
             let eps = op.eps as f32;
-            kernel::claim_numbers(at, &at.node.outputs, move |operands, _, out| {
+            kernel::claim_numbers(at, &at.node.inputs, &at.node.outputs, move |operands, _, out| {
                 let (x, [weight, bias]) =
                     (operands.numbers(0), [1, 2].map(|index| operands.reals(index)));
                 for out in out {
@@ -51,25 +52,47 @@ pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     }
 }
 
+/// With its neighbours that read the same operand, as the projections of queries, keys and values do.
 fn linear(at: At<'_>, types: &[TensorType]) -> Option<Claim> {
-    let (columns, rows) = (types[1].dim(-1), types[1].dim(0));
-    let has_bias = types.len() > 2;
-    kernel::claim_numbers(at, &at.node.outputs, move |operands, scratch, out| {
-        let (pool, scratch) = (operands.pool(), &mut scratch.matmul);
+    let (program, columns) = (at.planning.program, types[1].dim(-1));
+    let x = at.node.inputs[0];
+    // What another multiplies with must be there already.
+    let is_companion = |node: &Node| {
+        let is_input = |&value: &ValueId| matches!(program.definition(value), Definition::Input(_));
+        matches!(node.op, Op::Linear(_))
+            && node.inputs[0] == x
+            && super::has_kernel(&node.op, &at.planning.types(node))
+            && node.inputs[1..].iter().all(is_input)
+    };
+    let nodes: Vec<(NodeId, &Node)> = at
+        .planning
+        .open_from(at.position)
+        .take(WINDOW)
+        .filter(|(id, node)| *id == at.id || is_companion(node))
+        .collect();
+    let (mut operands, mut results, mut parts) = (vec![x], Vec::new(), Vec::new());
+    for (_, node) in &nodes {
+        let weight = operands.len();
+        operands.extend_from_slice(&node.inputs[1..]);
+        results.extend_from_slice(&node.outputs);
+        let bias = (operands.len() > weight + 1).then_some(weight + 1);
+        parts.push((weight, program.type_of(node.inputs[1]).dim(0), bias));
+    }
+    let claim = kernel::claim_numbers(at, &operands, &results, move |operands, scratch, out| {
         let x = operands.matrix(0, operands.numbers(0).len() / columns.max(1), columns);
-        let weight = operands.matrix(1, rows, columns).transposed();
-        for out in out {
-            match out {
-                NumbersMut::F32(out) => {
-                    product(pool, scratch, &x, &weight, out, rows, false);
-                    if has_bias {
-                        elementwise::add_assign(pool, out, operands.reals(2));
-                    }
-                }
-                NumbersMut::Bf16(out) => rounded_product(pool, scratch, &x, &weight, out),
+        let product = |(out, &(weight, rows, _)): (_, &(_, _, _))| {
+            let y = operands.matrix(weight, rows, columns).transposed();
+            DenseProduct { x, y, out, accumulate: false }
+        };
+        let mut list: Vec<_> = out.into_iter().zip(&parts).map(product).collect();
+        products(operands.pool(), &mut scratch.matmul, &mut list);
+        for (DenseProduct { out, .. }, &(_, _, bias)) in list.iter_mut().zip(&parts) {
+            if let (NumbersMut::F32(out), Some(bias)) = (out, bias) {
+                elementwise::add_assign(operands.pool(), out, operands.reals(bias));
             }
         }
-    })
+    })?;
+    Some(Claim { nodes: nodes.iter().map(|(id, _)| *id).collect(), ..claim })
 }
 
 /// Whether both are real matrices, as many of the one as of the other.

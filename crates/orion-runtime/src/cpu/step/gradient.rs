@@ -6,7 +6,7 @@ use orion_compiler::op::{
 use orion_compiler::{DType, NodeId, Op, TensorType, ValueId};
 use orion_kernels::attention::AttentionShape;
 use orion_kernels::gradient;
-use orion_kernels::matmul::{product, rounded_product};
+use orion_kernels::matmul::{DenseProduct, products};
 use orion_kernels::numbers::NumbersMut;
 use orion_kernels::rope::{Direction, RopeShape, rope};
 
@@ -61,7 +61,7 @@ fn attention(at: At<'_>, op: &GradientOf<Attention>, types: &[TensorType]) -> Op
     };
     let (scale, causal) = (op.op.scale as f32, op.op.causal);
     let rounding = super::attention::rounding(at.planning.precision);
-    kernel::claim_numbers(at, &at.node.outputs, move |operands, scratch, out| {
+    kernel::claim_numbers(at, &at.node.inputs, &at.node.outputs, move |operands, scratch, out| {
         // As the forward pass, whose queries fit.
         let position = operands.count(3).min(capacity.saturating_sub(queries));
         let shape = AttentionShape {
@@ -129,7 +129,7 @@ fn added_to(at: At<'_>) -> Option<(NodeId, ValueId, ValueId)> {
 
 fn gelu(at: At<'_>, op: &GradientOf<Gelu>) -> Option<Claim> {
     let approximate = op.op.approximate;
-    kernel::claim_numbers(at, &at.node.outputs, move |operands, _, out| {
+    kernel::claim_numbers(at, &at.node.inputs, &at.node.outputs, move |operands, _, out| {
         let (x, dy) = (operands.numbers(0), operands.numbers(1));
         for out in out {
             gradient::gelu_gradient(operands.pool(), out, dy, x, approximate);
@@ -167,28 +167,29 @@ fn linear(at: At<'_>, op: &GradientOf<Linear>, types: &[TensorType]) -> Option<C
         *first = total;
     }
     let adds = sum.is_some();
-    let claim = kernel::claim_numbers(at, &results, move |operands, scratch, out| {
-        let (pool, scratch) = (operands.pool(), &mut scratch.matmul);
-        let dy_rows = operands.matrix(last, operands.numbers(last).len() / rows.max(1), rows);
-        for (&index, out) in of.iter().zip(out) {
-            let (left, right) = match index {
-                0 => (dy_rows, operands.matrix(1, rows, columns)),
-                1 => (dy_rows.transposed(), operands.matrix(0, dy_rows.row_count(), columns)),
-                _ => {
-                    if let NumbersMut::F32(out) = out {
-                        gradient::add_columns(pool, out, operands.reals(last));
+    let claim =
+        kernel::claim_numbers(at, &at.node.inputs, &results, move |operands, scratch, out| {
+            let dy = operands.matrix(last, operands.numbers(last).len() / rows.max(1), rows);
+            let mut list = Vec::new();
+            for (&index, out) in of.iter().zip(out) {
+                let weight = || operands.matrix(1, rows, columns);
+                let x = || operands.matrix(0, dy.row_count(), columns);
+                match (index, out) {
+                    (0, out) => {
+                        list.push(DenseProduct { x: dy, y: weight(), out, accumulate: adds });
                     }
-                    continue;
+                    (1, out) => {
+                        let (left, y) = (dy.transposed(), x());
+                        list.push(DenseProduct { x: left, y, out, accumulate: false });
+                    }
+                    (_, NumbersMut::F32(out)) => {
+                        gradient::add_columns(operands.pool(), out, operands.reals(last));
+                    }
+                    (_, NumbersMut::Bf16(_)) => {}
                 }
-            };
-            match out {
-                NumbersMut::F32(out) => {
-                    product(pool, scratch, &left, &right, out, columns, adds && index == 0);
-                }
-                NumbersMut::Bf16(out) => rounded_product(pool, scratch, &left, &right, out),
             }
-        }
-    })?;
+            products(operands.pool(), &mut scratch.matmul, &mut list);
+        })?;
     Some(match sum {
         None => claim,
         Some((id, sum, total)) => {
@@ -202,18 +203,23 @@ fn linear(at: At<'_>, op: &GradientOf<Linear>, types: &[TensorType]) -> Option<C
 fn turn_back(at: At<'_>, _: &GradientOf<Rope>, types: &[TensorType]) -> Option<Claim> {
     let &[batch, sequence, heads, head_dim] = types[0].shape.as_slice() else { return None };
     let shape = RopeShape { batch, sequence, heads, head_dim };
-    let claim = kernel::claim_numbers(at, &at.node.outputs, move |operands, scratch, out| {
-        let (angles, at) = (&mut scratch.angles, (operands.reals(1), operands.count(2)));
-        for out in out {
-            rope(operands.pool(), angles, out, operands.numbers(3), at, shape, Direction::Back);
-        }
-    })?;
+    let claim = kernel::claim_numbers(
+        at,
+        &at.node.inputs,
+        &at.node.outputs,
+        move |operands, scratch, out| {
+            let (angles, at) = (&mut scratch.angles, (operands.reals(1), operands.count(2)));
+            for out in out {
+                rope(operands.pool(), angles, out, operands.numbers(3), at, shape, Direction::Back);
+            }
+        },
+    )?;
     // What was turned plays no part.
     Some(Claim { reads: at.node.inputs[1..].to_vec(), ..claim })
 }
 
 fn swiglu(at: At<'_>, _: &GradientOf<Swiglu>) -> Option<Claim> {
-    kernel::claim_numbers(at, &at.node.outputs, move |operands, _, out| {
+    kernel::claim_numbers(at, &at.node.inputs, &at.node.outputs, move |operands, _, out| {
         let Ok([dgate, dup]) = <[_; 2]>::try_from(out) else { return };
         let [gate, up, dy] = [0, 1, 2].map(|index| operands.numbers(index));
         gradient::swiglu_gradient(operands.pool(), dgate, dup, dy, gate, up);

@@ -80,7 +80,7 @@ pub(super) fn claim_results(
     results: &[ValueId],
     call: impl Fn(&Operands<'_, '_>, &mut Scratch, &mut [&mut [f32]]) + Send + Sync + 'static,
 ) -> Option<Claim> {
-    claim_numbers(at, results, move |operands, scratch, out| {
+    claim_numbers(at, &at.node.inputs, results, move |operands, scratch, out| {
         let in_f32 = |out| match out {
             NumbersMut::F32(out) => out,
             NumbersMut::Bf16(_) => Default::default(),
@@ -90,9 +90,11 @@ pub(super) fn claim_results(
     })
 }
 
-/// [`claim_results`] for a call that gives them in the type that they are kept in ([`super::packed`]).
+/// [`claim_results`] for a call with these operands, that gives results in the type that they are kept in
+/// ([`super::packed`]).
 pub(super) fn claim_numbers(
     at: At<'_>,
+    operands: &[ValueId],
     results: &[ValueId],
     call: impl Fn(&Operands<'_, '_>, &mut Scratch, Vec<NumbersMut<'_>>) + Send + Sync + 'static,
 ) -> Option<Claim> {
@@ -102,10 +104,10 @@ pub(super) fn claim_numbers(
         let dtype = planning.program.type_of(*value).dtype;
         planning.weight(*value).is_none() && matches!(dtype, DType::F32 | DType::I32 | DType::Bool)
     };
-    if !node.inputs.iter().chain(results).all(lies_as_numbers) {
+    if !operands.iter().chain(results).all(lies_as_numbers) {
         return None;
     }
-    let inputs: Vec<_> = node.inputs.iter().map(sized).collect();
+    let inputs: Vec<_> = operands.iter().map(sized).collect();
     let outputs: Vec<_> = results.iter().map(sized).collect();
     let precision = planning.precision;
     let make = Box::new(move |places: &crate::cpu::plan::Places, _: &mut _| {
@@ -116,7 +118,8 @@ pub(super) fn claim_numbers(
         let step = Kernel { inputs, outputs, precision, call };
         Ok(Box::new(step) as Box<dyn Step>)
     });
-    Some(Claim { writes: results.to_vec(), ..Claim::node(at.id, node, make) })
+    let (reads, writes) = (operands.to_vec(), results.to_vec());
+    Some(Claim { reads, writes, ..Claim::node(at.id, node, make) })
 }
 
 impl<F: Fn(&Operands<'_, '_>, &mut Scratch, Vec<NumbersMut<'_>>) + Send + Sync> Step for Kernel<F> {

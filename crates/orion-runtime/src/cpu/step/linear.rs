@@ -27,7 +27,7 @@ struct Part {
 }
 
 /// How far behind the first node its companions may stand: a model's three projections with their reshapes.
-const WINDOW: usize = 12;
+pub(super) const WINDOW: usize = 12;
 
 pub(super) fn claim(at: At<'_>) -> Option<Claim> {
     let planning = at.planning;
