@@ -139,6 +139,18 @@ impl Checkpoint {
         self.check(tokenizer)
     }
 
+    /// The same, or `None` where there is none; one that is damaged or another model's is an error.
+    pub fn tokenizer_if_any(&self) -> Result<Option<Tokenizer>, OpenError> {
+        match self.tokenizer() {
+            Ok(tokenizer) => Ok(Some(tokenizer)),
+            Err(
+                OpenError::NoTokenizer { .. }
+                | OpenError::Tokenizer(TokenizerError::Unrecognised { .. }),
+            ) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A tokenizer from somewhere else, if it can belong to the model.
     pub fn check(&self, tokenizer: Tokenizer) -> Result<Tokenizer, OpenError> {
         let (found, expected) = (tokenizer.vocab_size(), self.model.dimensions().vocabulary);

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use orion_kernels::MappedFile;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::error::DataError;
 use super::sidecar::{self, Description, TokenWidth};
@@ -98,7 +99,7 @@ impl TokenFile {
             }
         }
         if len < 2 {
-            let rule = format!("training needs two tokens at least, found {len}");
+            let rule = format!("one token to read and one to foretell are needed at least, found {len}");
             return invalid(whole(), rule, "write a file of more text");
         }
         let path = path.to_owned();
@@ -138,26 +139,46 @@ impl TokenFile {
     /// The tokens at `range`; what of it lies behind the end is left out.
     pub fn tokens(&self, range: Range<usize>) -> impl ExactSizeIterator<Item = TokenId> {
         let end = range.end.min(self.len);
-        let start = range.start.min(end);
+        let bytes = self.bytes(&(range.start.min(end)..end));
         let width = self.width.bytes();
-        let bytes = self.start + start * width..self.start + end * width;
         self.map.bytes().get(bytes).unwrap_or_default().chunks_exact(width).map(token)
     }
 
-    /// Reads all tokens; the pages are given back as it goes, so that a large file does not fill the memory.
+    /// A hash of all tokens (XXH3, 64 bits, of their bytes): another file of as many tokens has another. Reads the whole
+    /// file once.
+    pub fn hash(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        for part in self.parts() {
+            let bytes = self.bytes(&part);
+            hash.update(self.map.bytes().get(bytes.clone()).unwrap_or_default());
+            self.map.discard(bytes);
+        }
+        hash.digest()
+    }
+
+    /// All tokens, some at a time: their pages are given back as it goes, so that a large file does not fill the memory.
+    fn parts(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (len, step) = (self.len, CHECKED_BYTES / self.width.bytes());
+        (0..len).step_by(step).map(move |from| from..len.min(from + step))
+    }
+
+    /// Where tokens are in the file.
+    fn bytes(&self, part: &Range<usize>) -> Range<usize> {
+        let byte = |token| self.start + token * self.width.bytes();
+        byte(part.start)..byte(part.end)
+    }
+
     /// Reads the whole file once.
     ///
     /// # Errors
     /// The first token that is not below `vocab_size`.
     pub fn check_vocabulary(&self, vocab_size: usize) -> Result<(), DataError> {
-        let step = CHECKED_BYTES / self.width.bytes();
-        for from in (0..self.len).step_by(step) {
-            let largest = self.tokens(from..from + step).max().unwrap_or(0);
+        for part in self.parts() {
+            let largest = self.tokens(part.clone()).max().unwrap_or(0);
             if largest as usize >= vocab_size {
-                return Err(self.outside(from..from + step, vocab_size));
+                return Err(self.outside(part, vocab_size));
             }
-            let start = self.start + from * self.width.bytes();
-            self.map.discard(start..(start + CHECKED_BYTES).min(self.map.bytes().len()));
+            self.map.discard(self.bytes(&part));
         }
         Ok(())
     }

@@ -67,7 +67,8 @@ impl RunState {
 pub enum ResumeError {
     /// There is none.
     #[error(
-        "{}: no checkpoint here; a checkpoint is a folder {PREFIX}N with {STATE}, name one or a folder of them",
+        "{}: no checkpoint here; a checkpoint is a folder {PREFIX}N with {STATE}: name one or a folder of them, or with \
+         --checkpoint-dir where the run has written them",
         path.display()
     )]
     NotFound {
@@ -104,16 +105,21 @@ pub struct Saved {
 }
 
 impl Saved {
+    /// The folder of a checkpoint: `path`, or the newest one in a folder of checkpoints or of a run, if there is one.
+    pub fn newest(path: &Path) -> Option<PathBuf> {
+        if path.join(STATE).is_file() {
+            return Some(path.to_owned());
+        }
+        let below = [path.to_owned(), path.join(Checkpoints::FOLDER)];
+        below.into_iter().find_map(|folder| Checkpoints::new(folder, 1).newest())
+    }
+
     /// Opens a checkpoint: its folder, or the newest one in a folder of checkpoints or of a run.
     ///
     /// # Errors
     /// When there is none, or it is damaged.
     pub fn open(path: &Path) -> Result<Self, ResumeError> {
-        let below = [path.to_owned(), path.join(Checkpoints::FOLDER)];
-        let newest =
-            || below.iter().find_map(|folder| Checkpoints::new(folder.clone(), 1).newest());
-        let folder = Some(path.to_owned()).filter(|path| path.join(STATE).is_file());
-        let folder = folder.or_else(newest);
+        let folder = Self::newest(path);
         let folder = folder.ok_or_else(|| ResumeError::NotFound { path: path.to_owned() })?;
         let path = folder.join(STATE);
         let wrong = |problem: String| ResumeError::State { path: path.clone(), problem };

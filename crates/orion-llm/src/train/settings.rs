@@ -64,6 +64,9 @@ pub struct Settings {
     pub dataset: PathBuf,
     /// How many tokens it holds: a run does not go on with other data.
     pub dataset_tokens: u64,
+    /// [`TokenFile::hash`](crate::data::TokenFile::hash) of them; checkpoints of before it was kept have none.
+    #[serde(default)]
+    pub dataset_hash: Option<u64>,
     /// Steps of the whole run.
     pub steps: u64,
     /// Sequences of a batch.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use orion_llm::train::model_folder::WEIGHTS;
-use orion_llm::train::{Checkpoints, PRESETS, Preset, preset};
+use orion_llm::train::{Checkpoints, PRESETS, Preset, Saved, preset};
 
 use super::{Train, tokens};
 use crate::failure::Failure;
@@ -49,6 +49,14 @@ impl Train {
             },
         };
         let data = arguments.map(PathBuf::from).chain(self.dataset.iter().cloned()).collect();
+        if let Some(Some(file)) = &self.resume
+            && file.is_file()
+        {
+            return Err(Failure::Failed(format!(
+                "{}: a file; --resume takes the folder of a checkpoint, of a run, or of its checkpoints",
+                file.display()
+            )));
+        }
         let out = self.out(named.as_ref());
         let folder = match &self.checkpoint_dir {
             Some(folder) => folder.clone(),
@@ -57,6 +65,9 @@ impl Train {
         let checkpoints = Checkpoints::new(folder, usize::from(self.keep));
         let (start, expected) = match (&self.resume, named) {
             (Some(None), named) => (Start::Resume(checkpoints.folder().to_owned()), named),
+            (Some(Some(run)), named) if self.has_checkpoints_elsewhere(run) => {
+                (Start::Resume(checkpoints.folder().to_owned()), named)
+            }
             (Some(Some(path)), named) => (Start::Resume(path.clone()), named),
             (None, Some(named)) => (named, None),
             (None, None) => return Err(self.no_model()),
@@ -67,6 +78,11 @@ impl Train {
             return Err(Failure::Usage(problem.to_owned()));
         }
         Ok(plan)
+    }
+
+    /// Whether `run` is the folder of a run that has written its checkpoints to `--checkpoint-dir`.
+    fn has_checkpoints_elsewhere(&self, run: &Path) -> bool {
+        self.checkpoint_dir.is_some() && run.is_dir() && Saved::newest(run).is_none()
     }
 
     fn no_model(&self) -> Failure {
@@ -84,6 +100,11 @@ impl Train {
 
     /// The run's folder: as given, else that of the checkpoint, else by the model's name.
     fn out(&self, named: Option<&Start>) -> PathBuf {
+        if let (None, Some(Some(run))) = (&self.out, &self.resume)
+            && self.has_checkpoints_elsewhere(run)
+        {
+            return run.clone();
+        }
         if let Some(out) = self.out.as_ref().or(self.checkpoint_dir.as_ref()) {
             return out.clone();
         }

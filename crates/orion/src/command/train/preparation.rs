@@ -100,7 +100,7 @@ impl Plan<'_> {
         let vocabulary = checkpoint.model.dimensions().vocabulary;
         let tokenizer = match self.options.tokenizer.open(Some(vocabulary))? {
             Some(tokenizer) => Some(checkpoint.check(tokenizer)?),
-            None if tokens::is_token_file(&self.data) => checkpoint.tokenizer().ok(),
+            None if tokens::is_token_file(&self.data) => checkpoint.tokenizer_if_any()?,
             None => Some(checkpoint.tokenizer()?),
         };
         let file = self.tokens(tokenizer.as_ref(), Some(vocabulary))?;
@@ -228,6 +228,7 @@ impl Plan<'_> {
         Ok(Settings {
             dataset: fs::canonicalize(file.path()).unwrap_or_else(|_| file.path().to_owned()),
             dataset_tokens: file.len() as u64,
+            dataset_hash: Some(file.hash()),
             steps,
             batch,
             sequence,

@@ -41,7 +41,14 @@ impl Plan<'_> {
                 state.settings.dataset_tokens
             )));
         }
-        let tokenizer = saved.checkpoint.tokenizer().ok();
+        if state.settings.dataset_hash.is_some_and(|known| known != file.hash()) {
+            return Err(Failure::Failed(format!(
+                "{} holds other tokens than the run was started on, though as many; resume with the data of the run, or \
+                 begin a new run with --model",
+                file.path().display()
+            )));
+        }
+        let tokenizer = saved.checkpoint.tokenizer_if_any()?;
         let device = self.device(&mut state.settings)?;
         let types = |name: &str| saved.checkpoint.weights.type_of(name).cloned();
         let (model, weights) = (&*saved.checkpoint.model, Weights::Stored(&types));
