@@ -99,7 +99,9 @@ impl TokenFile {
             }
         }
         if len < 2 {
-            let rule = format!("one token to read and one to foretell are needed at least, found {len}");
+            let rule = format!(
+                "two tokens are needed at least, one to read and one to foretell; found {len}"
+            );
             return invalid(whole(), rule, "write a file of more text");
         }
         let path = path.to_owned();
