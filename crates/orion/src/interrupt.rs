@@ -1,7 +1,5 @@
 //! Ctrl-C for commands that put something in order before they end: a checkpoint, a file that is half written.
 
-#[cfg(unix)]
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::failure::Failure;
@@ -19,16 +17,6 @@ pub(crate) fn watch() -> Result<(), Failure> {
         output::note("stopping; once more to stop at once, without saving");
     })
     .map_err(|error| Failure::Failed(format!("cannot watch for Ctrl-C: {error}")))
-}
-
-/// A file that would grow beyond `ulimit -f` ends no process without a word from now on: writing it fails, with a message.
-pub(crate) fn outlive_full_files() {
-    #[cfg(unix)]
-    {
-        let heard = Arc::new(AtomicBool::new(false));
-        // Without the handler all is as it was: nothing to tell the user.
-        let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, heard);
-    }
 }
 
 /// The failure of work that was stopped, if the user has asked for that.

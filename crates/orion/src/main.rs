@@ -24,7 +24,6 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    interrupt::outlive_full_files();
     // clap answers `--help` and misuse itself: exit codes 0 and 2.
     match Arguments::parse().command.run() {
         Ok(()) => ExitCode::SUCCESS,
