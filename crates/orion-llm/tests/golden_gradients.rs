@@ -42,7 +42,8 @@ struct Tolerance {
     saving: Saving,
 }
 
-const KEEPING: Saving = Saving { recompute: None, dtype: None, gradients: None };
+const KEEPING: Saving =
+    Saving { recompute: None, dtype: None, narrows_linear: false, gradients: None };
 const RECOMPUTING: Saving = Saving { recompute: Some(Saving::is_cheap), ..KEEPING };
 const IN_F32: Tolerance = Tolerance { gradient: 1e-3, loss: 2e-6, saving: RECOMPUTING };
 /// Operands of products, attention's among them, have eight bits each: errors of 2⁻⁹ that add up over layers. PyTorch's own
@@ -50,7 +51,12 @@ const IN_F32: Tolerance = Tolerance { gradient: 1e-3, loss: 2e-6, saving: RECOMP
 const IN_BF16: Tolerance = Tolerance {
     gradient: 5e-2,
     loss: 2e-3,
-    saving: Saving { dtype: Some(DType::BF16), gradients: Some(DType::BF16), ..RECOMPUTING },
+    saving: Saving {
+        dtype: Some(DType::BF16),
+        narrows_linear: true,
+        gradients: Some(DType::BF16),
+        ..RECOMPUTING
+    },
 };
 
 /// Eleven bits, and rounded sums of up to 128 products.

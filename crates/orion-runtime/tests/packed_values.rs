@@ -77,6 +77,7 @@ fn training(is_llama: bool, is_observed: bool) -> Verified<Program> {
     let saving = Saving {
         recompute: Some(Saving::is_cheap),
         dtype: Some(DType::BF16),
+        narrows_linear: true,
         gradients: Some(DType::BF16),
     };
     let program = grad_saving(&program, "loss", &roots, &saving).expect("its gradients");

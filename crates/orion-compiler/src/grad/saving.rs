@@ -20,9 +20,11 @@ const SMALL: usize = 4096;
 pub struct Saving {
     /// Whether results of such an operation are computed again instead of being kept; its operands are kept.
     pub recompute: Option<fn(&Op) -> bool>,
-    /// The type in which the others wait; `None` keeps them as they are. The forward pass, too, reads results of `linear`
-    /// narrowed, as its operands are where products are computed so: then both passes see the same numbers.
+    /// The type in which the others wait; `None` keeps them as they are.
     pub dtype: Option<DType>,
+    /// Whether the forward pass, too, reads such results of `linear` narrowed, as it rounds the operands where products are
+    /// computed in that type: both passes then see the same numbers.
+    pub narrows_linear: bool,
     /// The type in which gradients of matrices are given, narrowed as soon as they are whole; `None` gives them as they
     /// are.
     pub gradients: Option<DType>,
@@ -148,7 +150,7 @@ impl Rewrite<'_> {
             };
             let scope = node.scope;
             let kept = self.cast(value, dtype, &scope);
-            if matches!(node.op, Op::Linear(_)) {
+            if self.saving.narrows_linear && matches!(node.op, Op::Linear(_)) {
                 let wide = self.cast(self.program.node(kept).outputs[0], ty.dtype, &scope);
                 self.read_instead(value, self.program.node(wide).outputs[0]);
                 self.after.entry(id).or_default().extend([kept, wide]);
@@ -294,7 +296,8 @@ mod tests {
         b.output("loss", b.reduce_mean(x, &[0, 1], false));
         let program = b.finish().unwrap();
         let roots: Vec<ValueId> = program.weights().iter().map(|weight| weight.value).collect();
-        let saving = Saving { dtype: Some(DType::BF16), ..Saving::default() };
+        let narrow = Saving { dtype: Some(DType::BF16), ..Saving::default() };
+        let saving = Saving { narrows_linear: true, ..narrow };
         let program = grad_saving(&program, "loss", &roots, &saving).unwrap();
         verify(program.clone()).unwrap();
         let readers = |value: ValueId| {

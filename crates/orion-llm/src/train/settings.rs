@@ -30,7 +30,8 @@ impl Precision {
     pub fn saving(self, recompute: bool) -> Saving {
         let dtype = (self != Self::F32).then_some(DType::BF16);
         let again = if recompute { Saving::is_no_sum } else { Saving::is_cheap };
-        Saving { recompute: Some(again), dtype, gradients: dtype }
+        let narrows_linear = self == Self::Bf16;
+        Saving { recompute: Some(again), dtype, narrows_linear, gradients: dtype }
     }
 }
 
