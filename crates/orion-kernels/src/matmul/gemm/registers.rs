@@ -1,4 +1,4 @@
-//! Operands as pairs of bf16 where the CPU rounds them, whole registers at a time: what [`super::narrow`] and
+//! Operands as pairs of bf16 where the CPU rounds them, whole registers at a time: what [`mod@super::narrow`] and
 //! [`super::pack`] do for any CPU, without a stop in memory between rounding, pairing and turning.
 
 use std::arch::x86_64::{
