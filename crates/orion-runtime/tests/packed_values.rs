@@ -150,3 +150,22 @@ fn what_lies_in_bf16_changes_no_bit() {
         }
     }
 }
+
+/// Attention reads keys that are a state in f32, and its queries with them.
+#[test]
+fn queries_of_a_state_stay_in_f32() {
+    let b = Builder::new("decoding");
+    let ty = TensorType::new(DType::F32, [1, 3, 2, HEAD_DIM]);
+    let [x, new_keys] = ["x", "keys"].map(|name| b.input(name, ty.clone()));
+    let frequencies = b.constant(DType::F32, &[HEAD_DIM / 2], vec![1.0; HEAD_DIM / 2]);
+    let position = b.constant(DType::I32, &[], vec![0.0]);
+    let store = b.state("store", TensorType::new(DType::F32, [1, 8, 2, HEAD_DIM]));
+    let keys = b.update_slice(store, new_keys, position, 1);
+    b.set_state(store, keys);
+    let q = b.rope(x, frequencies, position);
+    b.output("loss", b.attention([q, keys, keys, position], 0.3, true));
+    let program = verify(b.finish().unwrap()).unwrap();
+    let (found, _) = run(&program, Isa::detect(), MatmulPrecision::Bf16);
+    let (expected, _) = run(&program, Isa::detect(), MatmulPrecision::F32);
+    assert!(found == expected && found[0].iter().any(|&bits| bits != 0));
+}

@@ -1,6 +1,7 @@
 //! Values that lie in bf16, packed two to the bits of a number: those that wait for the backward pass, gradients that wait
-//! for the optimiser, and what all readers would round to bf16 anyway, as the products of training do. The last change no
-//! result: they take half the memory and half the traffic.
+//! for the optimiser, and what all readers would round to bf16 anyway, as the products of training do. The last
+//! change no result: they take half the memory and half the traffic. A kernel that reads or writes bf16 has its operation in
+//! the lists here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,6 +73,8 @@ pub(in crate::cpu) fn packed_values(
     let mut packed = waiting_values(program);
     packed.extend(kept);
     let readers = Readers::of(program);
+    // Attention on keys that are a state is in f32, whatever products are in.
+    let rounds_products = precision == MatmulPrecision::Bf16 && program.states().is_empty();
     let mut found = Vec::new();
     for (id, node) in program.nodes() {
         for (index, &value) in node.outputs.iter().enumerate() {
@@ -82,7 +85,7 @@ pub(in crate::cpu) fn packed_values(
             let is_written = writes_packed(node, index) && is_kernel(program, id);
             let reads = |&(reader, operand): &(NodeId, usize)| {
                 let node = program.node(reader);
-                let rounds = precision == MatmulPrecision::Bf16
+                let rounds = rounds_products
                     && rounded_operands(&node.op, node.inputs.len()).contains(&operand);
                 let widens = is_widened && widened_operands(&node.op).contains(&operand);
                 let narrows = is_cast(&node.op, DType::BF16) && packed.contains(&node.outputs[0]);
