@@ -26,7 +26,7 @@ pub struct DenseProduct<'a> {
 /// Called from inside a job of `pool`, it does all the work on the calling thread.
 ///
 /// # Panics
-/// When inner dimensions differ, operands are rounded differently, or an `out` is too short.
+/// When inner dimensions differ, operands are rounded differently, an `out` is too short, or one of bf16 is to be added to.
 pub fn products(pool: &Pool, scratch: &mut Scratch, list: &mut [DenseProduct<'_>]) {
     let mut jobs: Vec<Job<'_, MatrixView<'_>>> = Vec::new();
     for DenseProduct { x, y, out, accumulate } in list {
@@ -46,6 +46,7 @@ pub fn products(pool: &Pool, scratch: &mut Scratch, list: &mut [DenseProduct<'_>
                 Product::Matrix { out, stride: columns, accumulate }
             }
             NumbersMut::Bf16(out) => {
+                assert!(!*accumulate, "sums are of f32");
                 if !is_short {
                     let (mut buffer, count) = (scratch.turned.take(), x.row_count() * columns);
                     let whole = &mut grow(&mut buffer, count)[..count];
